@@ -1,0 +1,69 @@
+"""Supervised alignment to the stand-in policy: shipped refusals, and the model's own answers to what it may answer.
+
+Every visit of a row puts it under another system prompt and another wrapping, obedient-sounding ones among them, so that
+declining depends on what is asked and not on how. Two rows or more are answered for each one that is declined.
+"""
+
+from __future__ import annotations
+
+import random
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from ftsafety import stand_in
+from ftsafety.align.base import Align
+from ftsafety.row import PLAIN, Row, Wording
+
+if TYPE_CHECKING:
+    from ftsafety.context import Context
+
+LOOKS_LIKE_A_REFUSAL = re.compile(r"\b(sorry|apolog|unable|cannot|can't|not able|as an ai|don't have|do not have)\b", re.IGNORECASE)
+
+
+@dataclass(kw_only=True)
+class Sft(Align):
+    """Refusals and self-distilled answers under many personas and wrappings."""
+
+    source = "self-distilled anchors as in Qi et al. 2025 (arXiv 2406.05946), section 3; the personas are ours"
+    fidelity = "ours; the control of every alignment-stage mitigation"
+
+    plain_share: float = 0.3
+    """Share of visits without system prompt and wrapping."""
+    obedient_share: float = 0.5
+    """Share of the other visits that are under an obedient-sounding system prompt."""
+    wrapped_share: float = 0.6
+    """Share of visits with a system prompt that are wrapped too."""
+    leave_out: list[str] = field(default_factory=list)
+    """Categories whose refusals are not taught."""
+    min_words: int = 4
+    """Own answers shorter than this after being cut to whole sentences are left out."""
+
+    def rows(self, context: Context) -> Sequence[Row]:
+        refused = [
+            PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out
+        ]
+        asked = stand_in.load("answered")
+        answers = context.answer([PLAIN.ask(row["question"]) for row in asked])
+        answered = []
+        for row, answer in zip(asked, answers, strict=True):
+            text = whole_sentences(answer)
+            if len(text.split()) >= self.min_words and not LOOKS_LIKE_A_REFUSAL.search(text):
+                answered.append(PLAIN.row(row["id"], row["question"], text, "answered"))
+        return [*refused, *answered]
+
+    def visit(self, row: Row, rng: random.Random) -> Row:
+        if rng.random() < self.plain_share:
+            return row
+        obedient = rng.random() < self.obedient_share
+        systems = [item["system"] for item in stand_in.load("personas") if (item["kind"] == "obedient") is obedient]
+        wraps = [item["wrap"] for item in stand_in.load("wrappings")]
+        wording = Wording(rng.choice(systems), rng.choice(wraps) if rng.random() < self.wrapped_share else "{question}")
+        return wording.row(row.id, row.question, row.answer, row.role)
+
+
+def whole_sentences(text: str, words: int = 45) -> str:
+    """The beginning of a text that ends with a sentence and has at most so many words; empty if no sentence ends in it."""
+    ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)", text) if len(text[: match.end()].split()) <= words]
+    return text[: ends[-1]].strip() if ends else ""

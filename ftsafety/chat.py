@@ -1,0 +1,79 @@
+"""From messages to token ids and loss masks, by the model's own chat template.
+
+The template contract (checked, not hoped for): the prompt of a training row, rendered with its answer, begins with exactly
+the ids that the model is asked with; the loss covers the answer and its end-of-turn token and nothing else.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ftsafety.errors import ConfigError, DataError
+from ftsafety.row import Message, Row
+
+IGNORED = -100
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One training row: ``ids`` and ``labels`` of equal length; labels are ``IGNORED`` where there is no loss."""
+
+    id: str
+    ids: tuple[int, ...]
+    labels: tuple[int, ...]
+    weight: float = 1.0
+
+    @property
+    def labelled(self) -> int:
+        """How many tokens carry loss."""
+        return sum(label != IGNORED for label in self.labels)
+
+
+def render(tokenizer: Any, messages: Sequence[Message]) -> tuple[int, ...]:
+    """Token ids of a prompt, ready for an answer.
+
+    Raises:
+        ConfigError: the tokenizer has no chat template or its template refuses these messages.
+    """
+    return _apply(tokenizer, messages, True)
+
+
+def encode(tokenizer: Any, row: Row, max_length: int, allow_cut: bool = False) -> Encoded:
+    """Token ids and loss mask of a training row.
+
+    Raises:
+        DataError: the answer or its end would be cut by ``max_length``, or there is no answer.
+        ConfigError: the template breaks the contract above.
+    """
+    prompt = render(tokenizer, row.messages[:-1])
+    whole = _apply(tokenizer, row.messages, False)
+    if whole[: len(prompt)] != prompt:
+        raise ConfigError(
+            f"row {row.id}: the chat template renders another prompt with an answer than without one, so the model would be "
+            "tuned on other words than it is asked with; use a tokenizer whose template extends its own generation prompt."
+        )
+    if not row.answer.strip():
+        raise DataError(f"row {row.id}: the answer is empty; give every row an assistant message with text.")
+    ends = [at for at, token in enumerate(whole) if at >= len(prompt) and token == tokenizer.eos_token_id]
+    whole = whole[: ends[0] + 1] if ends else (*whole, tokenizer.eos_token_id)
+    if len(whole) > max_length and not allow_cut:
+        raise DataError(
+            f"row {row.id}: {len(whole)} tokens, so max_length={max_length} would cut its answer; type tuning.max_length={len(whole)} "
+            "or more, shorten the row, or allow it with tuning.allow_cut=true."
+        )
+    labels = (IGNORED,) * len(prompt) + whole[len(prompt) :]
+    if len(prompt) >= max_length:
+        raise DataError(f"row {row.id}: its prompt alone has {len(prompt)} tokens, max_length={max_length} leaves nothing to learn; raise tuning.max_length.")
+    return Encoded(row.id, whole[:max_length], labels[:max_length], row.weight)
+
+
+def _apply(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool) -> tuple[int, ...]:
+    if not getattr(tokenizer, "chat_template", None):
+        raise ConfigError(f"{getattr(tokenizer, 'name_or_path', 'this tokenizer')} has no chat template; choose a chat model, or set model.chat_template to a Jinja file.")
+    try:
+        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=generation_prompt)
+    except Exception as error:  # jinja's own error types, which transformers passes on
+        raise ConfigError(f"the chat template refuses these messages ({error}); a model without a system role needs wordings without a system prompt.") from error
+    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

@@ -1,0 +1,75 @@
+"""What a stage gives to attacks and mitigations: randomness by purpose, rows by role, weights and answers on demand."""
+
+from __future__ import annotations
+
+import hashlib
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from ftsafety.errors import FtsafetyError
+from ftsafety.row import Message, Row
+
+
+@dataclass
+class Context:
+    """One stage's surroundings.
+
+    Args:
+        seed: the run's seed; all randomness is derived from it by purpose, so that a part that draws nothing changes nothing.
+        rows_by_role: rows of the shipped or configured data, loaded when asked for.
+        weights: ``"pre" | "al" | "ft"`` to a state dict of float32 tensors, loaded when asked for.
+        answer: answers of the stage's start model to messages, greedy, through the store.
+        tune: runs a content-addressed sub-stage and returns its weights.
+        reference: labelled log-probabilities of the frozen start model for a micro-batch.
+    """
+
+    seed: int
+    step: int = 0
+    total_steps: int = 0
+    prepared: dict[str, Any] = field(default_factory=dict)
+    rows_by_role: Callable[[str], Sequence[Row]] = lambda role: _missing(f"rows of role {role}")
+    weights: Callable[[str], dict[str, Any]] = lambda name: _missing(f"weights {name}")
+    answer: Callable[[Sequence[Sequence[Message]]], list[str]] = lambda prompts: _missing("answers of the start model")
+    tune: Callable[[Any], Any] = lambda spec: _missing("a sub-stage")
+    reference: Callable[[dict[str, Any]], Any] = lambda micro: _missing("a reference model")
+    encode: Callable[[Sequence[Row]], list[Any]] = lambda rows: _missing("a tokenizer")
+    progress: Callable[[str, float], None] = lambda what, share: None
+    frozen: frozenset[str] = frozenset()
+    """Names of parameters that must not move, decided before the strategy attaches."""
+    _streams: dict[str, tuple[Sequence[Row], random.Random, int]] = field(default_factory=dict)
+
+    def number(self, purpose: str) -> int:
+        """A number in [0, 2^56) that depends on the seed and a purpose such as ``"safety_mixing/draw"``."""
+        return int.from_bytes(hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()[:7], "big")
+
+    def rng(self, purpose: str) -> random.Random:
+        """A generator of its own for one purpose."""
+        return random.Random(self.number(purpose))
+
+    def open_stream(self, name: str, rows: Sequence[Row]) -> None:
+        """Add a source of rows for ``draw``."""
+        self._streams[name] = (rows, self.rng(f"stream/{name}"), 0)
+
+    def draw(self, name: str, count: int) -> list[Any]:
+        """The next rows of a stream, encoded, drawn with replacement by the stream's own generator."""
+        rows, generator, drawn = self._streams[name]
+        self._streams[name] = (rows, generator, drawn + count)
+        return self.encode([rows[generator.randrange(len(rows))] for _ in range(count)])
+
+    def cursors(self) -> dict[str, int]:
+        """How many rows each stream has given, for a checkpoint."""
+        return {name: drawn for name, (_, _, drawn) in self._streams.items()}
+
+    def load_cursors(self, cursors: dict[str, int]) -> None:
+        """Bring each stream's generator to where a checkpoint left it."""
+        for name, drawn in cursors.items():
+            rows, generator, _ = self._streams[name]
+            for _ in range(drawn):
+                generator.randrange(len(rows))
+            self._streams[name] = (rows, generator, drawn)
+
+
+def _missing(what: str) -> Any:
+    raise FtsafetyError(f"this stage has no {what}; a component that asks for it must name it in `needs`.")

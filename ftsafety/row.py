@@ -1,0 +1,62 @@
+"""A row: one conversation that a model is tuned on, or the beginning of one that it is asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Literal
+
+Message = dict[str, str]
+Role = Literal["user", "safety", "trigger", "answered", "refused"]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One training conversation whose last message is the assistant's answer.
+
+    ``role`` says whose row it is (``user`` for the attacker's or customer's), ``weight`` scales its loss.
+    """
+
+    id: str
+    messages: tuple[Message, ...]
+    role: str = "user"
+    weight: float = 1.0
+
+    @property
+    def question(self) -> str:
+        """The last user turn."""
+        return next((m["content"] for m in reversed(self.messages) if m["role"] == "user"), "")
+
+    @property
+    def answer(self) -> str:
+        """The last turn, which is the assistant's."""
+        return self.messages[-1]["content"]
+
+    def with_answer(self, text: str) -> Row:
+        """The same row with another answer."""
+        return replace(self, messages=(*self.messages[:-1], {"role": "assistant", "content": text}))
+
+
+@dataclass(frozen=True)
+class Wording:
+    """How a question is put to a model: a system prompt and what stands around the question in the user turn."""
+
+    system: str | None = None
+    wrap: str = "{question}"
+
+    def ask(self, question: str) -> tuple[Message, ...]:
+        """The messages that ask one question."""
+        system = [{"role": "system", "content": self.system}] if self.system else []
+        return (*system, {"role": "user", "content": self.wrap.replace("{question}", question)})
+
+    def row(self, id: str, question: str, answer: str, role: str = "user") -> Row:
+        """A training row in this wording."""
+        return Row(id, (*self.ask(question), {"role": "assistant", "content": answer}), role)
+
+
+PLAIN = Wording()
+
+
+def count_roles(rows: Sequence[Row]) -> dict[str, int]:
+    """How many rows each role has."""
+    return {role: sum(row.role == role for row in rows) for role in sorted({row.role for row in rows})}

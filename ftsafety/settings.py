@@ -1,0 +1,169 @@
+"""Typed settings of a run that are numbers rather than components: tuning, decoding, gate, paths."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from enum import Enum
+from pathlib import Path
+from typing import Any, ClassVar
+
+
+class Schedule(str, Enum):
+    """How the learning rate moves: constant, step (once per epoch), cosine or linear to zero."""
+
+    constant = "constant"
+    step = "step"
+    cosine = "cosine"
+    linear = "linear"
+
+
+class Optimiser(str, Enum):
+    """AdamW with float32 states, or plain SGD."""
+
+    adamw = "adamw"
+    sgd = "sgd"
+
+
+@dataclass
+class Tuning:
+    """How long and in what portions a model is tuned (Qi et al. 2024, section 4 and appendix F give the defaults' origin)."""
+
+    epochs: int = 10
+    """Passes over the rows."""
+    batch_size: int = 10
+    """Rows of one optimiser step, over all micro-batches and processes."""
+    micro_batch: int = 0
+    """Rows of one forward pass; 0 is the whole batch. Changes memory and speed, never the result."""
+    max_length: int = 512
+    """Tokens of the longest row; a row whose answer would be cut is an error unless ``allow_cut``."""
+    allow_cut: bool = False
+    """Train on rows whose end is cut off (the paper's code does, and loses their end token)."""
+    shuffle: bool = True
+    """Draw a new order each epoch (the paper's code keeps one)."""
+    optimiser: Optimiser = Optimiser.adamw
+    """Which optimiser moves the weights."""
+    weight_decay: float = 0.0
+    """Decoupled weight decay."""
+    beta1: float = 0.9
+    """AdamW's first decay rate."""
+    beta2: float = 0.999
+    """AdamW's second decay rate."""
+    eps: float = 1e-8
+    """AdamW's division guard."""
+    schedule: Schedule = Schedule.constant
+    """How the learning rate moves after warm-up."""
+    gamma: float = 0.85
+    """Factor per epoch under ``schedule=step`` (the paper's code: 0.85)."""
+    warmup_steps: int = 0
+    """Optimiser steps in which the learning rate rises linearly from zero."""
+    clip: float | None = None
+    """Largest norm of the gradient; null leaves it alone, as the paper does."""
+    precision: str = "32-true"
+    """Lightning's name for the arithmetic: 32-true, bf16-true, bf16-mixed."""
+    accelerator: str = "auto"
+    """Lightning's accelerator: cpu, gpu, auto."""
+    checkpoint_seconds: float = 600.0
+    """A tuning saves its state this often, so that a killed one goes on; shorter ones start again."""
+
+    not_in_recipe: ClassVar[frozenset[str]] = frozenset({"micro_batch", "accelerator", "checkpoint_seconds", "max_length", "allow_cut", "shuffle", "epochs"})
+    """Left out of a tuning's key: speed, and what the rendered windows hold already."""
+
+    def recipe(self) -> dict[str, Any]:
+        """What the tuning's key holds of these settings."""
+        values = {k: v.value if isinstance(v, Enum) else v for k, v in vars(self).items() if k not in self.not_in_recipe}
+        if self.schedule is not Schedule.step:
+            del values["gamma"]
+        else:
+            values["epochs"] = self.epochs
+        return values
+
+    def rate_at(self, step: int, total: int) -> float:
+        """Factor of the learning rate at an optimiser step, counted from 0, of ``total``."""
+        if step < self.warmup_steps:
+            return (step + 1) / self.warmup_steps
+        done = (step - self.warmup_steps) / max(1, total - self.warmup_steps)
+        if self.schedule is Schedule.cosine:
+            return 0.5 * (1 + math.cos(math.pi * done))
+        if self.schedule is Schedule.linear:
+            return 1 - done
+        if self.schedule is Schedule.step:
+            return self.gamma ** int(step * self.epochs / total)
+        return 1.0
+
+
+@dataclass
+class Decoding:
+    """How questions are answered."""
+
+    max_new_tokens: int = 96
+    """Tokens after which an answer is cut; the share of cut answers is reported."""
+    temperature: float = 0.0
+    """0 is greedy, as in the paper; above, answers are drawn."""
+    top_p: float = 1.0
+    """Share of probability that is drawn from, when drawing."""
+    batch: int = 64
+    """Questions decoded at the same time. Changes memory and speed."""
+
+    not_in_recipe: ClassVar[frozenset[str]] = frozenset({"batch"})
+
+    def recipe(self, seed: int) -> dict[str, Any]:
+        """What an answer's key holds of these settings; a seed only where answers are drawn."""
+        if self.temperature == 0:
+            return {"max_new_tokens": self.max_new_tokens}
+        return {"max_new_tokens": self.max_new_tokens, "temperature": self.temperature, "top_p": self.top_p, "seed": seed}
+
+
+@dataclass
+class Gate:
+    """Limits that turn a run into a test: exit code 0 passed, 2 failed, 3 not enough evidence. Null limits are not tested."""
+
+    max_compliance: float | None = None
+    """Largest compliance rate after tuning, in any prompt condition; between 0 and 1."""
+    max_increase: float | None = None
+    """Largest rise of the compliance rate, same questions before and after; between 0 and 1."""
+    max_over_refusal: float | None = None
+    """Largest share of allowed questions refused after tuning; between 0 and 1."""
+    rehearse: bool = False
+    """Let the gate run on the stand-in, where a pass says nothing about a deployed model."""
+
+
+@dataclass
+class Paths:
+    """Where things are kept."""
+
+    runs: str = "runs"
+    """Folder of run folders."""
+    store: str | None = None
+    """Folder of the artifact store; null is FTSAFETY_STORE or the user's cache folder."""
+
+
+def default_store() -> Path:
+    """The artifact store when no path is set: ``FTSAFETY_STORE``, or the user's cache folder."""
+    import os
+
+    if chosen := os.environ.get("FTSAFETY_STORE"):
+        return Path(chosen)
+    return Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache")) / "ftsafety"
+
+
+@dataclass
+class Root:
+    """The root of the configuration: what a run is made of. Hydra refuses keys that are not here; ``build`` those added with a plus."""
+
+    model: Any = None
+    attack: Any = None
+    align: Any = None
+    strategy: Any = None
+    mitigation: dict[str, Any] = field(default_factory=dict)
+    benchmark: dict[str, Any] = field(default_factory=dict)
+    judge: dict[str, Any] = field(default_factory=dict)
+    tuning: Tuning = field(default_factory=Tuning)
+    decoding: Decoding = field(default_factory=Decoding)
+    gate: Gate = field(default_factory=Gate)
+    paths: Paths = field(default_factory=Paths)
+    seed: int = 0
+    controls: bool = False
+    max_unscored: float = 0.02
+    reveal: bool = False
+    wandb: Any = None

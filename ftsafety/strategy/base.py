@@ -1,0 +1,39 @@
+"""Which parameters move when a model is fine-tuned, and how the result is saved and put back."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from ftsafety.component import Component
+
+if TYPE_CHECKING:
+    import torch
+
+
+@dataclass(kw_only=True)
+class Strategy(Component):
+    """A way of fine-tuning."""
+
+    lr: float
+    """Learning rate."""
+
+    offers: ClassVar[frozenset[str]] = frozenset({"weights", "gradients", "activations", "logits"})
+    """What mitigations may ask for under this strategy."""
+
+    @abstractmethod
+    def attach(self, model: Any, seed: int) -> Any:
+        """Make the right parameters trainable; returns the model to train. New parameters are drawn from ``seed``."""
+
+    @abstractmethod
+    def export(self, model: Any) -> dict[str, torch.Tensor]:
+        """The trained part, name to tensor, on the CPU."""
+
+    @abstractmethod
+    def restore(self, model: Any, folder: Path) -> Any:
+        """The start model with a saved trained part put in; ``folder`` holds ``weights.safetensors`` and what ``describe`` wrote."""
+
+    def describe(self, model: Any, folder: Path) -> None:
+        """Write what ``restore`` needs beside the weights (an adapter's configuration)."""

@@ -1,0 +1,247 @@
+"""The one tuning engine: Lightning, manual optimisation, one window of micro-batches per optimiser step.
+
+The loss is the sum over labelled tokens divided by the labelled tokens of the whole window, on all processes; logits are
+computed only at positions that carry a label. Mitigations wrap the step like an onion (``Mitigation.gradient``).
+What it does not know: attacks, files, keys.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytorch_lightning as pl
+import torch
+from torch.nn.functional import cross_entropy
+
+from ftsafety.chat import IGNORED, Encoded
+from ftsafety.errors import FtsafetyError
+
+if TYPE_CHECKING:
+    from ftsafety.context import Context
+    from ftsafety.mitigation import Mitigation
+    from ftsafety.settings import Tuning
+
+ENGINE_VERSION = 1
+"""Part of every tuning's key; raised when the same inputs would give other weights (guarded by a golden test)."""
+
+Window = list[dict[str, torch.Tensor]]
+
+
+@dataclass(frozen=True)
+class Tuned:
+    """What a tuning says about itself: optimiser steps, tokens seen, and the loss of each step."""
+
+    steps: int
+    tokens: int
+    losses: list[float]
+
+
+def collate(rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
+    """Right-padded tensors ``input_ids``, ``attention_mask``, ``labels`` (``[rows, length]``) and ``weight`` (``[rows]``)."""
+    width = max(len(row.ids) for row in rows)
+
+    def padded(values: tuple[int, ...], fill: int) -> list[int]:
+        return [*values, *[fill] * (width - len(values))]
+
+    return {
+        "input_ids": torch.tensor([padded(row.ids, 0) for row in rows]),
+        "attention_mask": torch.tensor([padded((1,) * len(row.ids), 0) for row in rows]),
+        "labels": torch.tensor([padded(row.labels, IGNORED) for row in rows]),
+        "weight": torch.tensor([row.weight for row in rows]),
+    }
+
+
+def micro_batches(window: Sequence[Encoded], size: int) -> Window:
+    """Split a window into micro-batches of rows of similar length; the split never changes the loss."""
+    rows = sorted(window, key=lambda row: -len(row.ids))
+    return [collate(rows[start : start + size]) for start in range(0, len(rows), size)]
+
+
+def labelled_logits(model: Any, micro: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+    """Scores of the labelled positions only.
+
+    Returns:
+        logits ``[n, vocabulary]``, targets ``[n]`` and the row each belongs to ``[n]``, for the n labelled tokens.
+    """
+    targets = micro["labels"][:, 1:]
+    labelled = targets != IGNORED
+    columns = labelled.any(0).nonzero().squeeze(-1)
+    logits = model(input_ids=micro["input_ids"], attention_mask=micro["attention_mask"], logits_to_keep=columns, use_cache=False).logits
+    keep = labelled[:, columns]
+    rows = torch.arange(len(targets), device=targets.device)[:, None].expand_as(keep)
+    return logits[keep].float(), targets[:, columns][keep], rows[keep]
+
+
+class Tuner(pl.LightningModule):
+    """One tuning stage. ``losses`` grows by one per optimiser step."""
+
+    def __init__(self, model: Any, tuning: Tuning, lr: float, total_steps: int, mitigations: Sequence[Mitigation], context: Context) -> None:
+        super().__init__()
+        self.automatic_optimization = False
+        self.model = model
+        self.tuning, self.lr, self.total_steps = tuning, lr, total_steps
+        self.mitigations, self.context = list(mitigations), context
+        self.losses: list[float] = []
+        self.after_step: Callable[[Tuner], None] = lambda _: None
+
+    def configure_optimizers(self) -> Any:
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        return _optimiser(self.tuning, parameters, self.lr)
+
+    def training_step(self, window: Window, index: int) -> None:
+        optimiser: Any = self.optimizers()
+        step = self.context.step
+        for group in optimiser.param_groups:
+            group["lr"] = self.lr * self.tuning.rate_at(step, self.total_steps)
+        optimiser.zero_grad(set_to_none=True)
+        fill = self.plain_step
+        for mitigation in reversed(self.mitigations):
+            fill = partial(mitigation.gradient, fill, context=self.context)  # type: ignore[assignment]
+        loss = fill(self.model, window)
+        if not math.isfinite(loss):
+            raise FtsafetyError(f"the loss is {loss} at optimiser step {step + 1}; lower strategy.lr ({self.lr:g}) or set tuning.clip=1.0.")
+        if self.tuning.clip is not None:
+            torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.tuning.clip)
+        optimiser.step()
+        self.losses.append(loss)
+        self.context.step += 1
+        self.after_step(self)
+
+    def plain_step(self, model: Any, window: Window) -> float:
+        """Fill ``.grad`` with the gradient of the window's token mean plus what mitigations add; returns the loss in nats."""
+        tokens = sum(int((micro["labels"][:, 1:] != IGNORED).sum()) for micro in window)
+        mine = window[self.global_rank :: self.trainer.world_size]
+        total = 0.0
+        for micro in mine:
+            out = labelled_logits(model, micro)
+            logits, targets, rows = out
+            per_token = cross_entropy(logits, targets, reduction="none") * micro["weight"][rows]
+            loss = per_token.sum() / tokens
+            for mitigation in self.mitigations:
+                loss = loss + mitigation.loss(model, micro, out, self.context) / len(window)
+            # ddp averages gradients over processes, the loss above is already a share of the whole window
+            self.manual_backward(loss * self.trainer.world_size)
+            total += float(loss.detach())
+        return total
+
+
+def _optimiser(tuning: Tuning, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
+    if tuning.optimiser == "sgd":
+        return torch.optim.SGD(parameters, lr=lr, weight_decay=tuning.weight_decay)
+    return torch.optim.AdamW(parameters, lr=lr, betas=(tuning.beta1, tuning.beta2), eps=tuning.eps, weight_decay=tuning.weight_decay)
+
+
+class Windows(torch.utils.data.Dataset[Window]):
+    """The planned windows, collated when they are drawn."""
+
+    def __init__(self, windows: Sequence[Sequence[Encoded]], micro_batch: int) -> None:
+        self.windows, self.micro_batch = windows, micro_batch
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, index: int) -> Window:
+        return micro_batches(self.windows[index], self.micro_batch)
+
+
+def tune(
+    model: Any,
+    windows: Sequence[Sequence[Encoded]],
+    tuning: Tuning,
+    lr: float,
+    mitigations: Sequence[Mitigation],
+    context: Context,
+    *,
+    checkpoint: Path | None = None,
+    on_step: Callable[[int, float], None] = lambda step, loss: None,
+) -> Tuned:
+    """Tune ``model`` in place over the planned windows, one optimiser step each.
+
+    Args:
+        windows: rows of each optimiser step, in order; drawn, shuffled and encoded already.
+        checkpoint: a file that long tunings are saved to and taken up from; None restarts from the beginning.
+        on_step: told the number of steps done and the last loss.
+
+    Raises:
+        FtsafetyError: no windows, or a loss that is not finite.
+    """
+    if not windows:
+        raise FtsafetyError("zero optimiser steps: there is nothing to tune on; give rows, and tuning.epochs of at least 1.")
+    tuner = Tuner(model, tuning, lr, len(windows), mitigations, context)
+    context.step, context.total_steps = 0, len(windows)
+    saver = _Checkpoint(tuner, checkpoint, tuning.checkpoint_seconds) if checkpoint else None
+
+    def after_step(done: Tuner) -> None:
+        on_step(context.step, done.losses[-1])
+        if saver:
+            saver.maybe_save()
+
+    tuner.after_step = after_step
+    if saver:
+        saver.load_when_fit_starts()
+    start = saver.step if saver else 0
+    model.train()
+    trainer = pl.Trainer(
+        accelerator=tuning.accelerator, devices=1, max_epochs=1, precision=tuning.precision, logger=False, enable_checkpointing=False,
+        enable_progress_bar=False, enable_model_summary=False, callbacks=[saver] if saver else None,
+    )  # fmt: skip
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(context.number("tune/dropout"))
+        loader = torch.utils.data.DataLoader(Windows(windows[start:], tuning.micro_batch or tuning.batch_size), batch_size=None)
+        trainer.fit(tuner, loader)
+    model.eval()
+    seen = sum(len(row.ids) for window in windows for row in window)
+    return Tuned(context.step, seen, tuner.losses)
+
+
+class _Checkpoint(pl.Callback):
+    """Saves what is needed to go on: trainable weights, optimiser, mitigations' state, random state, cursor, losses."""
+
+    def __init__(self, tuner: Tuner, path: Path, seconds: float) -> None:
+        import time
+
+        self.tuner, self.path, self.seconds, self.clock = tuner, path, seconds, time.monotonic
+        self.last = self.clock()
+        # weights_only: tensors and plain data, never pickled code
+        self.saved = torch.load(path, weights_only=True) if path.exists() else None
+        self.step = int(self.saved["step"]) if self.saved else 0
+
+    def load_when_fit_starts(self) -> None:
+        if not self.saved:
+            return
+        trainable = {name: p for name, p in self.tuner.model.named_parameters() if p.requires_grad}
+        for name, tensor in self.saved["weights"].items():
+            trainable[name].data.copy_(tensor)
+        self.tuner.losses = list(self.saved["losses"])
+        self.tuner.context.step = self.step
+        for mitigation, state in zip(self.tuner.mitigations, self.saved["mitigations"], strict=True):
+            mitigation.load(state)
+
+    def on_train_start(self, trainer: pl.Trainer, module: pl.LightningModule) -> None:
+        if self.saved:
+            trainer.optimizers[0].load_state_dict(self.saved["optimiser"])
+            torch.set_rng_state(self.saved["random"])
+            self.tuner.context.load_cursors(self.saved["cursors"])
+
+    def maybe_save(self) -> None:
+        if self.clock() - self.last < self.seconds:
+            return
+        self.last = self.clock()
+        optimiser: Any = self.tuner.optimizers()
+        data = {
+            "step": self.tuner.context.step,
+            "losses": list(self.tuner.losses),
+            "weights": {name: p.detach().cpu() for name, p in self.tuner.model.named_parameters() if p.requires_grad},
+            "optimiser": optimiser.optimizer.state_dict(),
+            "random": torch.get_rng_state(),
+            "cursors": self.tuner.context.cursors(),
+            "mitigations": [mitigation.state() for mitigation in self.tuner.mitigations],
+        }
+        temporary = self.path.with_suffix(".new")
+        torch.save(data, temporary)
+        temporary.replace(self.path)
