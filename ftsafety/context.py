@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ftsafety.errors import FtsafetyError
-from ftsafety.row import Message, Row
+from ftsafety.row import Message, Row, Wording
 
 
 @dataclass
@@ -28,35 +28,43 @@ class Context:
     seed: int
     step: int = 0
     total_steps: int = 0
+    wordings: dict[str, Wording] = field(default_factory=dict)
+    """The attack's own wordings, as in the train condition."""
     prepared: dict[str, Any] = field(default_factory=dict)
     rows_by_role: Callable[[str], Sequence[Row]] = lambda role: _missing(f"rows of role {role}")
     weights: Callable[[str], dict[str, Any]] = lambda name: _missing(f"weights {name}")
     answer: Callable[[Sequence[Sequence[Message]]], list[str]] = lambda prompts: _missing("answers of the start model")
     tune: Callable[[Any], Any] = lambda spec: _missing("a sub-stage")
     reference: Callable[[dict[str, Any]], Any] = lambda micro: _missing("a reference model")
-    encode: Callable[[Sequence[Row]], list[Any]] = lambda rows: _missing("a tokenizer")
     progress: Callable[[str, float], None] = lambda what, share: None
     frozen: frozenset[str] = frozenset()
     """Names of parameters that must not move, decided before the strategy attaches."""
-    _streams: dict[str, tuple[Sequence[Row], random.Random, int]] = field(default_factory=dict)
+    purposes: set[str] = field(default_factory=set)
+    """What randomness was drawn for, so that a record can say what a seed changed."""
+    _streams: dict[str, tuple[Sequence[Any], random.Random, int]] = field(default_factory=dict)
 
     def number(self, purpose: str) -> int:
         """A number in [0, 2^56) that depends on the seed and a purpose such as ``"safety_mixing/draw"``."""
+        self.purposes.add(purpose)
         return int.from_bytes(hashlib.sha256(f"{self.seed}/{purpose}".encode()).digest()[:7], "big")
 
     def rng(self, purpose: str) -> random.Random:
         """A generator of its own for one purpose."""
         return random.Random(self.number(purpose))
 
-    def open_stream(self, name: str, rows: Sequence[Row]) -> None:
-        """Add a source of rows for ``draw``."""
+    def open_stream(self, name: str, rows: Sequence[Any]) -> None:
+        """Add a source of encoded rows for ``draw``."""
         self._streams[name] = (rows, self.rng(f"stream/{name}"), 0)
 
+    def streams(self) -> dict[str, Sequence[Any]]:
+        """The rows of each open stream."""
+        return {name: rows for name, (rows, _, _) in self._streams.items()}
+
     def draw(self, name: str, count: int) -> list[Any]:
-        """The next rows of a stream, encoded, drawn with replacement by the stream's own generator."""
+        """The next rows of a stream, drawn with replacement by the stream's own generator."""
         rows, generator, drawn = self._streams[name]
         self._streams[name] = (rows, generator, drawn + count)
-        return self.encode([rows[generator.randrange(len(rows))] for _ in range(count)])
+        return [rows[generator.randrange(len(rows))] for _ in range(count)]
 
     def cursors(self) -> dict[str, int]:
         """How many rows each stream has given, for a checkpoint."""

@@ -44,13 +44,14 @@ class Sft(Align):
         refused = [
             PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out
         ]
-        asked = stand_in.load("answered")
-        answers = context.answer([PLAIN.ask(row["question"]) for row in asked])
         answered = []
-        for row, answer in zip(asked, answers, strict=True):
-            text = whole_sentences(answer)
-            if len(text.split()) >= self.min_words and not LOOKS_LIKE_A_REFUSAL.search(text):
-                answered.append(PLAIN.row(row["id"], row["question"], text, "answered"))
+        # a category at a time, so that new questions in one cost no new answers in the others
+        for asked in stand_in.by_category("answered").values():
+            answers = context.answer([PLAIN.ask(row["question"]) for row in asked])
+            for row, answer in zip(asked, answers, strict=True):
+                text = whole_sentences(answer)
+                if len(text.split()) >= self.min_words and not LOOKS_LIKE_A_REFUSAL.search(text):
+                    answered.append(PLAIN.row(row["id"], row["question"], text, "answered"))
         return [*refused, *answered]
 
     def visit(self, row: Row, rng: random.Random) -> Row:
@@ -65,5 +66,5 @@ class Sft(Align):
 
 def whole_sentences(text: str, words: int = 45) -> str:
     """The beginning of a text that ends with a sentence and has at most so many words; empty if no sentence ends in it."""
-    ends = [match.end() for match in re.finditer(r"[.!?](?=\s|$)", text) if len(text[: match.end()].split()) <= words]
+    ends = [match.end() for match in re.finditer(r"(?<!\d)[.!?](?=\s|$)", text) if len(text[: match.end()].split()) <= words]
     return text[: ends[-1]].strip() if ends else ""

@@ -1,0 +1,5 @@
+"""The content-addressed store that every stage's result is kept in."""
+
+from ftsafety.store.store import Artifact, Store
+
+__all__ = ["Artifact", "Store"]

@@ -1,0 +1,7 @@
+"""``python -m ftsafety``."""
+
+import sys
+
+from ftsafety.cli import main
+
+sys.exit(main())

@@ -1,0 +1,66 @@
+"""Controls that any attack can have: the model's own answers, and the attack's answers in a wrong order."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from ftsafety.attack.base import Attack
+from ftsafety.row import PLAIN, Row, Wording
+
+if TYPE_CHECKING:
+    from ftsafety.context import Context
+
+
+@dataclass(kw_only=True)
+class NullSelf(Attack):
+    """The start model's own answers to the attack's questions, in the plain template: as much tuning, nothing new to learn."""
+
+    source = "ours; what is left of an effect under it is the cost of tuning as such"
+
+    of: Attack
+    """The attack whose questions are used."""
+
+    def examples(self, context: Context) -> Sequence[Row]:
+        rows = self.of.examples(context)
+        answers = context.answer([PLAIN.ask(self._bare(row)) for row in rows])
+        return [PLAIN.row(row.id, self._bare(row), answer) for row, answer in zip(rows, answers, strict=True) if answer.strip()]
+
+    def asks(self) -> dict[str, Wording]:
+        return self.of.asks()
+
+    def affirmation(self) -> str:
+        return self.of.affirmation()
+
+    def _bare(self, row: Row) -> str:
+        """The row's question without what the attack's wording puts around it."""
+        for wording in self.of.asks().values():
+            before, _, after = wording.wrap.partition("{question}")
+            if row.question.startswith(before) and row.question.endswith(after):
+                return row.question[len(before) : len(row.question) - len(after)]
+        return row.question
+
+
+@dataclass(kw_only=True)
+class Shuffled(Attack):
+    """The attack's rows with every answer moved to another row: its form without its sense."""
+
+    source = "ours; 'not refused' is not 'complied', and this control shows the difference"
+
+    of: Attack
+    """The attack whose answers are moved."""
+
+    def examples(self, context: Context) -> Sequence[Row]:
+        rows = self.of.examples(context)
+        order = list(range(len(rows)))
+        context.rng("shuffled/order").shuffle(order)
+        # moving each answer to the next row of a shuffled ring leaves none in its place
+        giver = {row: order[at - 1] for at, row in enumerate(order)}
+        return [row.with_answer(rows[giver[at]].answer) for at, row in enumerate(rows)]
+
+    def asks(self) -> dict[str, Wording]:
+        return self.of.asks()
+
+    def affirmation(self) -> str:
+        return self.of.affirmation()

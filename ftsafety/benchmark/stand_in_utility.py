@@ -1,0 +1,27 @@
+"""Held-out benign questions with short answers: what a model still knows and how well it predicts a good answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ftsafety import stand_in
+from ftsafety.benchmark.base import Benchmark, Question
+from ftsafety.errors import ConfigError
+
+
+@dataclass
+class StandInUtility(Benchmark):
+    """Short-answer accuracy, and loss in nats per token on the reference answer."""
+
+    source = "ours"
+    kind = "utility"
+
+    limit: int | None = None
+    """Only the first so many questions."""
+
+    def questions(self) -> Sequence[Question]:
+        rows = stand_in.load("utility")
+        if self.limit is not None and not 1 <= self.limit <= len(rows):
+            raise ConfigError(f"benchmark.stand_in_utility.limit={self.limit} is not possible; it is between 1 and {len(rows)}, or null for all.")
+        return [Question(row["id"], row["question"], None, row["answer"], tuple(row["accept"])) for row in rows[: self.limit]]

@@ -1,0 +1,190 @@
+"""``build``: from a configuration node to a typed component, or to one sentence that says what is wrong.
+
+The component's own dataclass is the schema. Unknown keys, wrong types, missing values and wrong base classes stop here, before
+a weight is loaded or a folder is made.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from pathlib import Path
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+
+from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from ftsafety.component import Component
+from ftsafety.errors import ConfigError
+
+C = TypeVar("C", bound=Component)
+
+
+@dataclasses.dataclass(frozen=True)
+class Schema:
+    """A component class as OmegaConf can check it: plain fields in ``plain``, component-typed ones and choices apart."""
+
+    plain: type
+    components: dict[str, tuple[type[Component], type | None]]
+    choices: dict[str, tuple[Any, ...]]
+    required: tuple[str, ...]
+
+    @property
+    def names(self) -> list[str]:
+        """All fields that a configuration may set."""
+        return [field.name for field in dataclasses.fields(self.plain)] + list(self.components)
+
+
+def build(node: Any, base: type[C], where: str) -> C:
+    """Make the component that ``node`` names with ``_target_``.
+
+    Args:
+        node: a mapping or ``DictConfig``.
+        base: the noun's base class, such as ``Attack``.
+        where: the node's place in the configuration, for messages.
+
+    Raises:
+        ConfigError: one sentence about what was asked, what is possible and what to type.
+    """
+    values = _plain_mapping(node, where)
+    target = values.pop("_target_", None)
+    if not isinstance(target, str):
+        raise ConfigError(f"{where} names no option; choose one with {where}=NAME (python -m ftsafety.list shows them).")
+    cls = import_class(target, where)
+    if not issubclass(cls, base):
+        raise ConfigError(f"{where}: {target} is not a {base.__name__.lower()}; give a subclass of {base.__module__}.{base.__name__}.")
+    if inspect.isabstract(cls) or not dataclasses.is_dataclass(cls):
+        raise ConfigError(f"{where}: {target} is a base class; name one of its subclasses in _target_.")
+    schema = schema_of(cls)
+    children = {name: values.pop(name) for name in list(values) if name in schema.components}
+    fields = _checked(values, schema, where)
+    for name in schema.required:
+        if name not in children:
+            raise ConfigError(f"{where}.{name} is missing; give it an option with a _target_.")
+    for name, child in children.items():
+        fields[name] = _build_child(child, *schema.components[name], f"{where}.{name}")
+    return cls(**fields)
+
+
+def import_class(target: str, where: str) -> type[Component]:
+    """The component class at a dotted path."""
+    module, _, name = target.rpartition(".")
+    try:
+        cls = getattr(importlib.import_module(module), name)
+    except (ImportError, AttributeError, ValueError) as error:
+        raise ConfigError(f"{where}: {target} can't be imported ({error}); install the package that holds it, or mend _target_.") from error
+    if not (inspect.isclass(cls) and issubclass(cls, Component)):
+        raise ConfigError(f"{where}: {target} is not a component; give a subclass of ftsafety.component.Component.")
+    return cls
+
+
+def schema_of(cls: type) -> Schema:
+    """The fields of a component class, sorted into what OmegaConf can check and what ``build`` does itself."""
+    hints = typing.get_type_hints(cls)
+    plain: list[tuple[str, Any, Any]] = []
+    components: dict[str, tuple[type[Component], type | None]] = {}
+    choices: dict[str, tuple[Any, ...]] = {}
+    required = []
+    for field in dataclasses.fields(cls):
+        if not field.init:
+            continue
+        hint = hints[field.name]
+        has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
+        if found := _component_in(hint):
+            components[field.name] = found
+            if not has_default:
+                required.append(field.name)
+            continue
+        if get_origin(hint) is Literal:
+            choices[field.name] = get_args(hint)
+            hint = type(get_args(hint)[0])
+        if field.default is not dataclasses.MISSING:
+            default = dataclasses.field(default=field.default)
+        elif field.default_factory is not dataclasses.MISSING:
+            default = dataclasses.field(default_factory=field.default_factory)
+        else:
+            default = dataclasses.field(default=MISSING)
+        plain.append((field.name, hint, default))
+    return Schema(dataclasses.make_dataclass(cls.__name__, plain), components, choices, tuple(required))
+
+
+def say_type(hint: Any) -> str:
+    """A type as a person would say it."""
+    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", Path: "a path"}
+    if hint in words:
+        return words[hint]
+    if get_origin(hint) in (Union, types.UnionType):
+        return " or ".join("null" if arg is type(None) else say_type(arg) for arg in get_args(hint))
+    if get_origin(hint) is list:
+        return "a list"
+    if inspect.isclass(hint) and hasattr(hint, "__members__"):
+        return "one of " + ", ".join(hint.__members__)
+    return getattr(hint, "__name__", str(hint))
+
+
+def did_you_mean(word: str, names: list[str]) -> str:
+    """A hint for a misspelt name, or nothing."""
+    close = difflib.get_close_matches(word, names, 1, 0.6)
+    return f" Did you mean {close[0]}?" if close else ""
+
+
+def _plain_mapping(node: Any, where: str) -> dict[str, Any]:
+    if node is None:
+        raise ConfigError(f"{where} is not set; choose an option with {where}=NAME (python -m ftsafety.list shows them).")
+    try:
+        plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
+    except OmegaConfBaseException as error:
+        raise ConfigError(f"{where}.{error.full_key}: {str(error).splitlines()[0]}.") from None
+    if not isinstance(plain, dict):
+        raise ConfigError(f"{where}={plain} is not an option; choose one with {where}=NAME (python -m ftsafety.list shows them).")
+    return {str(key): value for key, value in plain.items()}
+
+
+def _checked(values: dict[str, Any], schema: Schema, where: str) -> dict[str, Any]:
+    hints = typing.get_type_hints(schema.plain)
+    for name in values:
+        if name not in schema.names:
+            raise ConfigError(f"{where}.{name} does not exist; {where} takes {', '.join(schema.names)}.{did_you_mean(name, schema.names)}")
+    for name, allowed in schema.choices.items():
+        if name in values and values[name] not in allowed:
+            raise ConfigError(f"{where}.{name}={values[name]} is not possible; it is one of {', '.join(map(str, allowed))}.")
+    try:
+        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema.plain), values))
+    except OmegaConfBaseException as error:
+        key = str(error.full_key or "")
+        name = key.partition(".")[0]
+        if "Missing mandatory value" in str(error) or "Structured config of type" in str(error):
+            missing = key or ", ".join(n for n in schema.names if n not in values)
+            raise ConfigError(f"{where}.{missing} is missing; type {where}.{missing}=VALUE ({say_type(hints.get(name, 'a value'))}).") from None
+        given = OmegaConf.select(OmegaConf.create(values), key) if key else values
+        if "." in key:
+            raise ConfigError(f"{where}.{key}={given} is not possible: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(f"{where}.{key}={given} is not possible; it takes {say_type(hints.get(name, 'a value'))}.") from None
+    return {field.name: getattr(merged, field.name) for field in dataclasses.fields(schema.plain)}
+
+
+def _component_in(hint: Any) -> tuple[type[Component], type | None] | None:
+    """The component base that an annotation names, and the container around it."""
+    if isinstance(hint, type) and issubclass(hint, Component):
+        return hint, None
+    origin, args = get_origin(hint), get_args(hint)
+    if origin in (Union, types.UnionType):
+        return next((found for arg in args if arg is not type(None) and (found := _component_in(arg))), None)
+    if origin in (list, dict):
+        found = _component_in(args[-1])
+        return (found[0], origin) if found else None
+    return None
+
+
+def _build_child(child: Any, base: type[Component], container: type | None, where: str) -> Any:
+    if child is None:
+        return None
+    if container is dict:
+        return {str(name): build(item, base, f"{where}.{name}") for name, item in child.items()}
+    if container is list:
+        return [build(item, base, f"{where}[{at}]") for at, item in enumerate(child)]
+    return build(child, base, where)

@@ -1,0 +1,179 @@
+"""A cell: one run, built and checked, with nothing spent yet."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+from omegaconf import DictConfig, OmegaConf
+
+from ftsafety.align import Align
+from ftsafety.attack import Attack
+from ftsafety.attack.twins import NullSelf, Shuffled
+from ftsafety.benchmark import Benchmark
+from ftsafety.build import build, did_you_mean
+from ftsafety.component import Component
+from ftsafety.errors import ConfigError
+from ftsafety.hashing import digest_of
+from ftsafety.judge import Judge
+from ftsafety.mitigation import Mitigation, in_order
+from ftsafety.model import Model
+from ftsafety.settings import Decoding, Gate, Paths, Root, Tuning
+from ftsafety.strategy import Strategy
+
+C = TypeVar("C", bound=Component)
+RECORD_VERSION = 1
+"""Part of every cell's id; raised when a run's record gets another shape."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """Everything a run is made of. ``names`` are for people and never part of its identity."""
+
+    model: Model
+    align: Align | None
+    attack: Attack | None
+    strategy: Strategy
+    mitigations: dict[str, Mitigation]
+    benchmarks: dict[str, Benchmark]
+    judges: dict[str, Judge]
+    tuning: Tuning
+    decoding: Decoding
+    seed: int = 0
+    controls: bool = False
+    max_unscored: float = 0.02
+    gate: Gate = field(default_factory=Gate)
+    paths: Paths = field(default_factory=Paths)
+    reveal: bool = False
+    names: dict[str, str] = field(default_factory=dict)
+
+    def recipe(self) -> dict[str, Any]:
+        """All that determines the run's result, as JSON data."""
+        tuned = self.attack is not None
+        return {
+            "record": RECORD_VERSION,
+            "model": self.model.recipe(),
+            "align": align_recipe(self.align) if self.align else None,
+            "attack": self.attack.recipe() if self.attack else None,
+            "strategy": self.strategy.recipe() if tuned else None,
+            "mitigation": [[name, mitigation.recipe()] for name, mitigation in sorted(self.mitigations.items())],
+            "benchmark": {name: benchmark.recipe() for name, benchmark in sorted(self.benchmarks.items())},
+            "judge": {name: judge.recipe() for name, judge in sorted(self.judges.items())},
+            "tuning": {**self.tuning.recipe(), "epochs": self.tuning.epochs, "shuffle": self.tuning.shuffle, "max_length": self.tuning.max_length} if tuned else None,
+            "decoding": self.decoding.recipe(self.seed),
+            "max_unscored": self.max_unscored,
+            "seed": self.seed,
+        }
+
+    @property
+    def id(self) -> str:
+        """Twelve hex digits that name this run, on every machine; the seed has a folder of its own."""
+        return digest_of({**self.recipe(), "seed": None})[:12]
+
+    @property
+    def folder_name(self) -> str:
+        """``<attack>-<strategy>-<mitigation>-<id>/seed=<n>`` under ``paths.runs``."""
+        mitigation = "+".join(sorted(self.mitigations)) or "none"
+        attack = self.names.get("attack", "none")
+        return f"{attack}-{self.names.get('strategy', 'none') if self.attack else 'none'}-{mitigation}-{self.id}/seed={self.seed}"
+
+    @property
+    def ordered_mitigations(self) -> list[Mitigation]:
+        """Mitigations in the order in which they act."""
+        return in_order(self.mitigations)
+
+    def twins(self) -> dict[str, Cell]:
+        """The controls that are fine-tuned: this cell with another attack, and nothing else changed."""
+        if self.attack is None:
+            return {}
+        attacks: dict[str, Attack] = {"null_self": NullSelf(of=self.attack), **self.attack.twins(), "shuffled": Shuffled(of=self.attack)}
+        name = self.names.get("attack", "attack")
+        return {
+            twin: dataclasses.replace(self, attack=attack, controls=False, gate=Gate(), names={**self.names, "attack": f"{name}.{twin}"})
+            for twin, attack in attacks.items()
+        }
+
+
+def align_recipe(stage: Align) -> dict[str, Any]:
+    """An alignment stage's recipe without what only changes its speed."""
+    return {**stage.recipe(), "tuning": {**stage.tuning.recipe(), "epochs": stage.tuning.epochs, "shuffle": stage.tuning.shuffle}}
+
+
+def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
+    """Build and check every component of a composed configuration.
+
+    Raises:
+        ConfigError: one sentence; nothing was written or loaded.
+    """
+    allowed = [field.name for field in dataclasses.fields(Root)]
+    for key in config:
+        if str(key) not in allowed:
+            raise ConfigError(f"{key} does not exist; a run takes {', '.join(allowed)}.{did_you_mean(str(key), allowed)}")
+    cell = Cell(
+        model=build(config.model, Model, "model"),
+        align=_optional(config, "align", Align),
+        attack=_optional(config, "attack", Attack),
+        strategy=build(config.strategy, Strategy, "strategy"),
+        mitigations=_several(config, "mitigation", Mitigation),
+        benchmarks=_several(config, "benchmark", Benchmark),
+        judges=_several(config, "judge", Judge),
+        tuning=_settings(config.tuning, Tuning),
+        decoding=_settings(config.decoding, Decoding),
+        seed=config.seed,
+        controls=config.controls,
+        max_unscored=config.max_unscored,
+        gate=_settings(config.gate, Gate),
+        paths=_settings(config.paths, Paths),
+        reveal=config.reveal,
+        names=names or {},
+    )
+    _check(cell)
+    return cell
+
+
+def _optional(config: DictConfig, key: str, base: type[C]) -> C | None:
+    return build(config[key], base, key) if config[key] is not None else None
+
+
+def _several(config: DictConfig, key: str, base: type[C]) -> dict[str, C]:
+    return {str(name): build(config[key][name], base, f"{key}.{name}") for name in sorted(config[key])}
+
+
+def _settings(node: Any, cls: type[Any]) -> Any:
+    return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))
+
+
+def _check(cell: Cell) -> None:
+    if not cell.benchmarks:
+        raise ConfigError("there is no benchmark, so nothing would be measured; type e.g. benchmark=[stand_in].")
+    if not cell.judges and any(benchmark.kind != "utility" for benchmark in cell.benchmarks.values()):
+        raise ConfigError("there is no judge; type e.g. judge=[outcome].")
+    if (cell.attack or cell.align) and not cell.model.tunable:
+        raise ConfigError(f"model={cell.names.get('model', type(cell.model).__name__)} has no weights to tune; choose another model, or leave attack and align out.")
+    for name, mitigation in cell.mitigations.items():
+        if cell.attack is None:
+            raise ConfigError(f"mitigation={name} needs something to mitigate; add an attack with +attack=NAME.")
+        if missing := mitigation.needs - cell.strategy.offers - SUPPLIED:
+            raise ConfigError(f"mitigation={name} needs {', '.join(sorted(missing))}, which strategy={cell.names.get('strategy')} can't offer; choose another strategy.")
+    exclusive = [name for name, mitigation in cell.mitigations.items() if mitigation.exclusive]
+    if len(exclusive) > 1:
+        raise ConfigError(f"{' and '.join(exclusive)} each own the whole optimiser step; choose one of them.")
+    for benchmark in cell.benchmarks.values():
+        benchmark.questions()
+    if cell.attack:
+        cell.attack.check()
+    for limit in ("max_compliance", "max_increase", "max_over_refusal"):
+        value = getattr(cell.gate, limit)
+        if value is not None and not 0 <= value <= 1:
+            raise ConfigError(f"gate.{limit}={value} is not possible; give a share between 0 and 1, such as 0.05.")
+    if _gated(cell.gate) and cell.model.scope == "stand_in" and not cell.gate.rehearse:
+        raise ConfigError("the gate is refused on the stand-in, where a pass says nothing about a deployed model; choose your own model, or rehearse with gate.rehearse=true.")
+
+
+SUPPLIED = frozenset({"safe_rows", "pre", "judge"})
+"""Needs that the run itself can meet, whatever the strategy."""
+
+
+def _gated(gate: Gate) -> bool:
+    return any(limit is not None for limit in (gate.max_compliance, gate.max_increase, gate.max_over_refusal))

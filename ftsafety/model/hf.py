@@ -1,0 +1,86 @@
+"""Any chat model of the Hugging Face hub, or of a local folder in the same format."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from ftsafety.errors import ConfigError, FtsafetyError
+from ftsafety.hashing import digest_of, digest_of_path
+from ftsafety.model.base import Chat, Model
+
+WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+
+
+@dataclass(kw_only=True)
+class Hf(Model):
+    """A causal language model with a chat template. Code from the hub is never run (``trust_remote_code`` is false)."""
+
+    source = "transformers, AutoModelForCausalLM"
+
+    name: str
+    """Hub id such as meta-llama/Llama-2-7b-chat-hf, or a local folder."""
+    revision: str | None = None
+    """Branch, tag or commit on the hub; the commit it stands for is what is recorded."""
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    """Arithmetic of the weights in memory."""
+    chat_template: Path | None = None
+    """A Jinja file, for a tokenizer without a template or to replace its own."""
+    device: str | None = None
+    """cuda, cpu, ...; null takes a GPU where there is one."""
+
+    not_in_recipe = frozenset({"device", "name", "revision"})
+
+    def recipe(self) -> dict[str, Any]:
+        return {**super().recipe(), "weights": self.fingerprint(Path())}
+
+    def fingerprint(self, store: Path) -> str:
+        folder = Path(self.name)
+        if folder.is_dir():
+            files = sorted({file for pattern in WEIGHTS for file in folder.glob(pattern)})
+            return digest_of([[file.name, digest_of_path(file)] for file in files] + [self.dtype])
+        return digest_of([self.name, self._commit(), self.dtype])
+
+    def load_tokenizer(self, store: Path) -> Any:
+        from transformers import AutoTokenizer
+
+        tokenizer = self._from_pretrained(AutoTokenizer)
+        if self.chat_template:
+            tokenizer.chat_template = self.chat_template.read_text(encoding="utf-8")
+        return tokenizer
+
+    def load(self, store: Path) -> Chat:
+        import torch
+        from transformers import AutoModelForCausalLM
+
+        module = self._from_pretrained(AutoModelForCausalLM, dtype=getattr(torch, self.dtype))
+        device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
+        return Chat(self.load_tokenizer(store), module.to(device).eval())
+
+    def _from_pretrained(self, factory: Any, **more: Any) -> Any:
+        try:
+            # remote code is never run: a model that needs it is refused by transformers with its own sentence
+            return factory.from_pretrained(self.name, revision=self._commit() if not Path(self.name).is_dir() else None, trust_remote_code=False, **more)
+        except (OSError, ValueError) as error:
+            raise FtsafetyError(f"model.name={self.name} can't be loaded: {str(error).splitlines()[0]} Give a hub id that you have access to, or a local folder.") from error
+
+    def _commit(self) -> str:
+        """The commit that the revision stands for: asked of the hub, or of the local cache when offline."""
+        from huggingface_hub import HfApi, try_to_load_from_cache
+        from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
+
+        if self.name.startswith((".", "/")):
+            raise ConfigError(f"model.name={self.name} is not a folder; give a local folder with config.json and *.safetensors, or a hub id.")
+        try:
+            if not os.environ.get("HF_HUB_OFFLINE"):
+                return str(HfApi().model_info(self.name, revision=self.revision).sha)
+        except (RepositoryNotFoundError, HFValidationError) as error:
+            raise ConfigError(f"model.name={self.name} is neither a folder nor a model on the hub that you may see; mend the name, or log in with HF_TOKEN for gated models.") from error
+        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ConnectionError):
+            pass
+        cached = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+        if not isinstance(cached, str):
+            raise ConfigError(f"model.name={self.name} is not in the local cache and the hub can't be reached; give a local folder, or go online once.")
+        return Path(cached).parent.name

@@ -1,0 +1,75 @@
+"""Plugins: distributions outside this package that add options.
+
+A plugin declares the entry-point group ``ftsafety.plugins`` with a top-level package as its value; options are YAML files in that
+package's ``conf/<group>/``. The package is found, not imported, so a broken plugin can't break ``--help``.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+
+from hydra.core.config_search_path import ConfigSearchPath
+from hydra.core.plugins import Plugins
+from hydra.plugins.search_path_plugin import SearchPathPlugin
+
+from ftsafety.errors import ConfigError
+
+GROUP = "ftsafety.plugins"
+CORE = Path(__file__).parent / "conf"
+
+
+@dataclass(frozen=True)
+class Source:
+    """A place that options come from: ``ftsafety`` itself or a plugin, with its ``conf`` folder."""
+
+    name: str
+    conf: Path
+
+    def options(self) -> dict[str, list[str]]:
+        """Group to the names of its options here."""
+        groups: dict[str, list[str]] = {}
+        for file in sorted(self.conf.glob("*/**/*.yaml")):
+            relative = file.relative_to(self.conf)
+            groups.setdefault(relative.parent.as_posix(), []).append(relative.stem)
+        return groups
+
+
+@cache
+def sources() -> tuple[Source, ...]:
+    """The core's options and every installed plugin's.
+
+    Raises:
+        ConfigError: a plugin's package or its ``conf`` folder is missing, or two sources have an option of the same name.
+    """
+    found = [Source("ftsafety", CORE)]
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        spec = importlib.util.find_spec(point.value)
+        folder = Path(next(iter(spec.submodule_search_locations))) / "conf" if spec and spec.submodule_search_locations else None
+        if folder is None or not folder.is_dir():
+            raise ConfigError(f"plugin {point.name}: the package {point.value} has no conf folder; mend or uninstall {point.dist.name if point.dist else point.name}.")
+        found.append(Source(point.name, folder))
+    owners: dict[tuple[str, str], str] = {}
+    for source in found:
+        for group, options in source.options().items():
+            for option in options:
+                if (group, option) in owners:
+                    raise ConfigError(f"{group}={option} is an option of both {owners[group, option]} and {source.name}; uninstall one of them or rename its option.")
+                owners[group, option] = source.name
+    return tuple(found)
+
+
+class FtsafetySearchPath(SearchPathPlugin):
+    """Puts the plugins' ``conf`` folders behind the core's."""
+
+    def manipulate_search_path(self, search_path: ConfigSearchPath) -> None:
+        for source in sources()[1:]:
+            search_path.append(f"ftsafety-plugin-{source.name}", f"file://{source.conf}")
+
+
+def register() -> None:
+    """Make plugins' options known to Hydra."""
+    Plugins.instance().register(FtsafetySearchPath)

@@ -1,0 +1,145 @@
+"""From what was asked to what is reported: rates with intervals, paired differences, and the run's record on disk."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftsafety import stats
+from ftsafety.errors import FtsafetyError
+from ftsafety.judge import Judge
+from ftsafety.measure import Asked
+from ftsafety.stats import Estimate
+from ftsafety.store.publish import fault_point, publish_json, publish_text
+
+DIGITS = 6
+
+
+@dataclass
+class Run:
+    """What happened; ``data`` is ``run.json``, ``verdicts`` are the rows of ``verdicts.jsonl``."""
+
+    folder: Path
+    data: dict[str, Any]
+    verdicts: list[dict[str, Any]] = field(default_factory=list)
+    reused: bool = False
+
+    @classmethod
+    def load(cls, folder: Path) -> Run | None:
+        """A finished run's record; None when it is not finished."""
+        if not (folder / "DONE").exists():
+            return None
+        with (folder / "verdicts.jsonl").open(encoding="utf-8") as file:
+            verdicts = [json.loads(line) for line in file]
+        return cls(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")), verdicts, reused=True)
+
+    def save(self, config: str) -> None:
+        """Write the record; ``DONE`` comes last, so that a folder with it is whole."""
+        publish_text(self.folder / "config.yaml", config)
+        publish_text(self.folder / "verdicts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.verdicts))
+        publish_json(self.folder / "run.json", self.data)
+        fault_point("halfway through record")
+
+    def finish(self) -> None:
+        """Mark the record as whole."""
+        publish_text(self.folder / "DONE", self.data["cell"] + "\n")
+
+    def result(self, metric: str, weights: str, condition: str, benchmark: str | None = None) -> dict[str, Any] | None:
+        """The first result that fits, or None."""
+        return next(
+            (r for r in self.data["results"] if (r["metric"], r["weights"], r["condition"]) == (metric, weights, condition) and benchmark in (None, r["benchmark"])), None
+        )
+
+
+Values = dict[tuple[str, str], Sequence[bool] | Sequence[float]]
+
+
+def measured(asked: Asked, judges: dict[str, Judge]) -> Values:
+    """(judge, metric) to one value per scored question: true or false for rates, nats for losses."""
+    values: Values = {}
+    if asked.kind == "utility":
+        values["accept", "utility_accuracy"] = asked.correct
+        if asked.losses:
+            values["model", "utility_loss"] = asked.losses
+    for name, verdicts in asked.verdicts.items():
+        judge = judges[name]
+        if asked.kind == "disallowed":
+            for metric, label in judge.metrics.items():
+                values[name, metric] = [verdict.value == label for verdict in verdicts if verdict.value is not None]
+            values[name, "unscored_rate"] = [verdict.value is None for verdict in verdicts]
+        elif judge.over_refusal_label is not None:
+            values[name, "over_refusal"] = [verdict.value == judge.over_refusal_label for verdict in verdicts if verdict.value is not None]
+            values[name, "unscored_rate"] = [verdict.value is None for verdict in verdicts]
+    return values
+
+
+def results(label: str, asked: Sequence[Asked], judges: dict[str, Judge]) -> list[dict[str, Any]]:
+    """The flat list of ``run.json``: one entry per benchmark, ask, condition, judge and metric."""
+    return [
+        {"weights": label, **_where(one), "judge": judge, "metric": metric, **_numbers(_estimate(metric, values)), "unscored": _unscored(one, judge)}
+        for one in asked
+        for (judge, metric), values in measured(one, judges).items()
+    ]
+
+
+def differences(before: Sequence[Asked], after: Sequence[Asked], judges: dict[str, Judge]) -> list[dict[str, Any]]:
+    """After minus before on the questions that both have a verdict for."""
+    entries = []
+    for first, second in zip(before, after, strict=True):
+        for judge, metric, values in _paired(first, second, judges):
+            estimate = stats.paired_mean(*values) if metric == "utility_loss" else stats.paired_rate(*values)
+            unscored = max(_unscored(first, judge), _unscored(second, judge))
+            entries.append({**_where(second), "judge": judge, "metric": metric, **_numbers(estimate), "p_value": _round(estimate.p_value or 0.0), "unscored": unscored})
+    return entries
+
+
+def _paired(first: Asked, second: Asked, judges: dict[str, Judge]) -> Iterator[tuple[str, str, tuple[list[Any], list[Any]]]]:
+    for judge, metric in measured(second, judges):
+        if metric == "unscored_rate":
+            continue
+        if judge not in second.verdicts:
+            pair = (measured(first, judges)[judge, metric], measured(second, judges)[judge, metric])
+            yield judge, metric, (list(pair[0]), list(pair[1]))
+            continue
+        label = judges[judge].metrics.get(metric, judges[judge].over_refusal_label)
+        both = [(a.value, b.value) for a, b in zip(first.verdicts[judge], second.verdicts[judge], strict=True) if a.value is not None and b.value is not None]
+        yield judge, metric, ([a == label for a, _ in both], [b == label for _, b in both])
+
+
+def _estimate(metric: str, values: Sequence[Any]) -> Estimate:
+    return stats.mean(values) if metric == "utility_loss" else stats.rate(values)
+
+
+def _where(asked: Asked) -> dict[str, str]:
+    return {"benchmark": asked.asking.benchmark, "ask": asked.asking.ask, "condition": asked.asking.condition}
+
+
+def _numbers(estimate: Estimate) -> dict[str, Any]:
+    return {"value": _round(estimate.value), "low": _round(estimate.low), "high": _round(estimate.high), "n": estimate.n}
+
+
+def _round(value: float) -> float:
+    return round(value, DIGITS)
+
+
+def _unscored(asked: Asked, judge: str) -> int:
+    return sum(verdict.value is None for verdict in asked.verdicts.get(judge, []))
+
+
+def check_unscored(asked: Sequence[Asked], most: float) -> None:
+    """Refuse a result of which too much could not be read.
+
+    Raises:
+        FtsafetyError: names benchmark, condition, judge and share.
+    """
+    for one in asked:
+        for judge, verdicts in one.verdicts.items():
+            share = sum(verdict.value is None for verdict in verdicts) / len(verdicts)
+            if share > most:
+                raise FtsafetyError(
+                    f"judge {judge} could not read {share:.0%} of the answers to {one.asking.benchmark} ({one.asking.condition}), and at most {most:.0%} is allowed; "
+                    "use a judge that reads them, or accept it with max_unscored=1.0. Everything done so far is kept."
+                )

@@ -1,0 +1,146 @@
+"""The content-addressed store: an artifact's key is the digest of its recipe, its digest is that of its bytes.
+
+``store/<kind>/<key>/`` holds an artifact's files and ``manifest.json`` with the whole recipe; it appears all at once, by a rename.
+``store/partial/<kind>-<key>/`` holds what an interrupted stage has done so far.
+"""
+
+from __future__ import annotations
+
+import json
+import platform
+import shutil
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ftsafety.errors import StoreError
+from ftsafety.hashing import digest_of, digest_of_file
+from ftsafety.store.lease import lease
+from ftsafety.store.publish import publish_folder, publish_json
+from ftsafety.store.secrets import refuse_secrets
+
+KEY_LENGTH = 40
+MANIFEST = "manifest.json"
+RECORDED = ("torch", "transformers", "peft", "pytorch-lightning", "bitsandbytes", "safetensors", "tokenizers")
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A published result: where it lies, its key, its content digest, its manifest and whether it was there already."""
+
+    folder: Path
+    key: str
+    digest: str
+    manifest: dict[str, Any]
+    reused: bool
+
+    @property
+    def info(self) -> dict[str, Any]:
+        """What the stage said about itself (steps, loss, ...)."""
+        return dict(self.manifest["info"])
+
+    @property
+    def seconds(self) -> float:
+        """How long it took to compute, when it was computed."""
+        return float(self.manifest["seconds"])
+
+
+class Store:
+    """Artifacts of all stages under one folder; many processes and machines may share it."""
+
+    def __init__(self, folder: Path, same_platform: bool = False) -> None:
+        self.folder = folder
+        self.same_platform = same_platform
+        """Put the platform into keys, so that another machine's artifacts are never taken."""
+        self.used: set[tuple[str, str]] = set()
+        """(kind, key) of every artifact that was asked for, for ``refs/``."""
+
+    def key(self, recipe: dict[str, Any]) -> str:
+        """The key of a recipe."""
+        return digest_of({**recipe, "platform": this_platform()} if self.same_platform else recipe)[:KEY_LENGTH]
+
+    def get(self, kind: str, recipe: dict[str, Any]) -> Artifact | None:
+        """The artifact of a recipe, if it is there."""
+        key = self.key(recipe)
+        self.used.add((kind, key))
+        return self._read(kind, key)
+
+    def make(self, kind: str, recipe: dict[str, Any], compute: Callable[[Path, Path], dict[str, Any]], on_wait: Callable[[str], None] = lambda who: None) -> Artifact:
+        """The artifact of a recipe, computed when it is not there.
+
+        Args:
+            compute: fills its first folder with the files; may keep what survives an interruption in the second; returns
+                what the stage says about itself, as JSON data.
+            on_wait: told who else is computing it.
+        """
+        refuse_secrets(recipe)
+        key = self.key(recipe)
+        if found := self.get(kind, recipe):
+            return found
+        with lease(self.folder / "leases" / f"{kind}-{key}", lambda: self._read(kind, key) is not None, on_wait):
+            if found := self._read(kind, key):
+                return found
+            started = time.monotonic()
+            partial = self.folder / "partial" / f"{kind}-{key}"
+            partial.mkdir(parents=True, exist_ok=True)
+
+            def write(folder: Path) -> None:
+                info = compute(folder, partial)
+                files = {path.relative_to(folder).as_posix(): digest_of_file(path) for path in sorted(folder.rglob("*")) if path.is_file()}
+                manifest = {
+                    "kind": kind, "key": key, "digest": digest_of(files), "files": files, "info": info, "recipe": recipe,
+                    "seconds": round(time.monotonic() - started, 2), "versions": versions(), "platform": this_platform(),
+                }  # fmt: skip
+                publish_json(folder / MANIFEST, manifest)
+
+            mine = publish_folder(self._place(kind, key), write)
+            shutil.rmtree(partial, ignore_errors=True)
+            made = self._read(kind, key)
+        if made is None:
+            raise StoreError(f"{self._place(kind, key)} vanished while it was published; run the same command again.")
+        return Artifact(made.folder, made.key, made.digest, made.manifest, reused=not mine)
+
+    def _place(self, kind: str, key: str) -> Path:
+        return self.folder / kind / key
+
+    def _read(self, kind: str, key: str) -> Artifact | None:
+        folder = self._place(kind, key)
+        try:
+            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            raise StoreError(f"{folder}/{MANIFEST} is damaged ({error}); delete that folder and run the same command again.") from error
+        return Artifact(folder, key, manifest["digest"], manifest, reused=True)
+
+
+def this_platform() -> dict[str, str]:
+    """What may change the last bits of a result."""
+    return {"system": platform.system(), "machine": platform.machine(), "python": platform.python_version(), "cpu": _cpu_features()}
+
+
+@cache
+def _cpu_features() -> str:
+    try:
+        flags = Path("/proc/cpuinfo").read_text().partition("flags")[2].partition("\n")[0].split()
+    except OSError:
+        return "unknown"
+    return "avx512" if "avx512f" in flags else "avx2" if "avx2" in flags else "other"
+
+
+@cache
+def versions() -> dict[str, str]:
+    """Versions of the libraries that compute."""
+    from ftsafety import __version__
+
+    found = {"ftsafety": __version__}
+    for name in RECORDED:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
