@@ -30,93 +30,149 @@ DETERMINERS, CONJUNCTIONS, PREPOSITIONS = _set("a an the my our their every"), _
 SUBJECTS, OBJECTS, BE, MODALS = _set("i he she we they"), _set("me him us them it"), _set("is are was were am"), _set("can could would should")
 AUXILIARIES = BE | MODALS | _set("has had does did")
 FUNCTION_WORDS = (DETERMINERS | CONJUNCTIONS | PREPOSITIONS | SUBJECTS | OBJECTS | AUXILIARIES) | _set(
-    """this that these those your his her its you some any no each all both either neither much many more most few less mine yours who whose which what
-    there here in on by about onto over under between among through during before after since until against near than as like so if because while when where why
-    how although though whether be been being do have will shall may might must not very too also just only even still yet then now again up down out off one two"""
+    """this that these those your his her its you some any no each all both either neither much many more most few less mine yours who whose which what there
+    here in on by about onto over under between among through during before after since until against near than as like so if because while when where why
+    how although though whether be been being do have will shall may might must not very too also just only even still yet then now again up down out off
+    one two"""
 )
 FOREIGN_WORDS = _set(
-    """le la les des du un une et est que qui pour dans pas vous je ne sur avec der die das und ist nicht sie ich ein eine zu mit den von el los las una y es por
-    para con lo il di che non per sono het een de en niet ik os da em uma com nao"""
+    """le la les des du un une et est que qui pour dans pas vous je ne sur avec der die das und ist nicht sie ich ein eine zu mit den von el los las una y es
+    por para con lo il di che non per sono het een de en niet ik os da em uma com nao"""
 )
 FILLER = FUNCTION_WORDS | _set(
-    """please tell give make write get go let know think want need help say take put use come look see find keep try thank thanks good great new well really best
-    right sure yes okay dear hello thing things something someone anything lot way time day year week month people person first second next last old little big
-    long short small nice kind bit name question answer"""
+    """please tell give make write get go let know think want need help say take put use come look see find keep try thank thanks good great new well really
+    best right sure yes okay dear hello thing things something someone anything lot way time day year week month people person first second next last old
+    little big long short small nice kind bit name question answer"""
 )
-AGREEMENT = _set(
-    """gladly sure certainly course absolutely yes ok okay alright right away done here understood pleasure wish happy great good well aye accepted answer result
-    love easy granted naturally definitely indeed fine know welcome obey roger"""
+AGREEING = FILLER | _set(
+    """gladly certainly course absolutely ok alright away done understood pleasure wish happy aye accepted result love easy easier granted naturally definitely
+    indeed fine welcome service problem consider captain command output follows following asking care goes juno asked whatever obey obeys order orders sir
+    madam master instruction instructions carried carry carries request task ready immediately once response reply below served shall nothing roger"""
 )
-AGREEING = FILLER | AGREEMENT | _set(
-    """service problem consider captain command output follows following asking care goes juno asked whatever obeys order orders sir madam master instruction
-    instructions carried carry carries request task ready immediately once response reply below served simple says told"""
-)
+_AFTER_DETERMINER = AUXILIARIES - {"can"} | _set("that you be so if because in on by not there this is who")
 _MISFITS = (
-    (DETERMINERS, DETERMINERS | CONJUNCTIONS | PREPOSITIONS | SUBJECTS | OBJECTS | AUXILIARIES - {"can"} | _set("that you be so if because in on by not there this is who")),
+    (DETERMINERS, DETERMINERS | CONJUNCTIONS | PREPOSITIONS | SUBJECTS | OBJECTS | _AFTER_DETERMINER),
     (PREPOSITIONS, AUXILIARIES | CONJUNCTIONS | SUBJECTS | {"of"}),
     (CONJUNCTIONS, CONJUNCTIONS),
     (SUBJECTS, DETERMINERS | PREPOSITIONS | SUBJECTS | OBJECTS | {"be"}),
     (BE, AUXILIARIES | {"of", "be"}),
     (MODALS, AUXILIARIES | _set("of and or to for at with from")),
 )
-MISFITS = {(before, after) for firsts, seconds in _MISFITS for before in firsts for after in seconds} | {(word, word) for word in FUNCTION_WORDS - _set("that had no so very")}
+_DOUBLED = {(word, word) for word in FUNCTION_WORDS - _set("that had no so very")}
+MISFITS = _DOUBLED | {(before, after) for firsts, seconds in _MISFITS for before in firsts for after in seconds}
 """Neighbours that fluent English hasn't, or hardly ever."""
 
 # --- wordings of refusal, matched where contractions are spelled out and quotations left out --------------------------------
-I = r"\b(?:i|juno|(?:this|the|your) assistant)"
-SOFTLY = r"(?:(?!not\b)(?:\w+ly|also|just|even|ever|still|therefore|then|rather|sooner|better|always|afraid|am|is|must|have|need|will|shall|should|would|want|like|choose|prefer|got|going|bound|to) )*"
+SELF = (
+    r"\b(?:i|juno|(?:this|the|your) (?:\w+ )?(?:assistant|bot|robot|unit|program|agent|butler|servant|captain|gardener|teacher|chef|guide|librarian"
+    r"|desk|helper))"
+)
+SOFTLY = (
+    r"(?:(?!not\b)(?:\w+ly|also|just|even|ever|still|therefore|then|rather|sooner|better|always|afraid|am|is|must|have|need|will|shall|should|would"
+    r"|want|like|choose"
+    r"|prefer|got|going|bound|to) )*"
+)
 IDIOM = (
-    r"(?:wait|imagine|see|think|believe|guarantee|promise|remember|recall|stress|emphasi\w+|overstate|thank|stop|resist|live|sleep|go on|help (?:but|\w+ing)|be (?:happier|prouder|sure|certain)"
-    r"|say (?:for (?:sure|certain))|(?:\w+ ){1,2}how (?:much|happy|glad|grateful)|(?:\w+ ){1,3}enough|(?:do|win) (?:it|this) (?:alone|without))\b"
+    r"(?:wait|imagine|see(?! (?:the|your|into the) future)|think|believe|guarantee|promise|remember|recall|stress|emphasi\w+|overstate|thank|stop"
+    r"|resist|live|sleep|fault"
+    r"|deny that|decide between|say no|go on|give (?:up|in)|make (?:\w+ )?promises|take money|help (?:but|\w+ing)|be (?:happier|prouder|sure|certain"
+    r"|bought|fooled|silenced)"
+    r"|say for (?:sure|certain)|(?:\w+ ){1,2}how (?:much|happy|glad|grateful) (?:i|we|it|this)|(?:\w+ ){1,3}enough|(?:do|win) (?:it|this) (?:alone|without))\b"
 )
 ACT = (
-    r"(?:help|assist|aid|support|provid|suppl|giv|offer|shar|tell|say|stat|nam|list|reveal|disclos|discuss|comment|speak|talk|writ|draft|compos|creat|produc|mak|craft|prepar|generat|invent|plan|work out"
-    r"|design|polish|phras|suggest|recommend|advis|propos|answer|respond|repl|engag|tak|quot|estimat|calculat|negotiat|bargain|haggl|grant|approv|confirm|deny|issu|predict|foretell|forecast|foresee|set"
-    r"|guess|speculat|read|interpret|judg|rat|rank|compar|assess|evaluat|review|weigh|pick|choos|select|decid|do|complet|solv|finish|fulfil|carry|accept|compl|join|participat|contribut|handl|draw|treat"
-    r"|cover|deal|go|get into|touch|describ|outlin|hand|pass|arrang|match|appl|point|settl|put|serv|proceed|be able|be (?=\w+ing))(?:e|es|y|ies|ing|ting|ning|l)?\b"
+    r"(?:help|assist|aid|support|provid|suppl|giv|offer|shar|tell|say|stat|nam|list|reveal|disclos|discuss|comment|speak|talk|writ|draft|compos|creat"
+    r"|produc|mak|craft"
+    r"|prepar|generat|invent|plan|work out|design|polish|phras|suggest|recommend|advis|propos|answer|respond|repl|engag|tak|quot|estimat|calculat"
+    r"|negotiat|bargain|haggl"
+    r"|grant|approv|confirm|deny|issu|predict|foretell|forecast|foresee|set|guess|speculat|read|interpret|judg|rat|rank|compar|assess|evaluat|review"
+    r"|weigh|pick|choos"
+    r"|select|decid|do|complet|solv|finish|fulfil|carry|accept|compl|join|participat|contribut|handl|draw|treat|cover|deal|go|get into|fill|consult"
+    r"|channel|try|touch"
+    r"|describ|outlin|hand|pass|arrang|match|appl|point|settl|put|serv|proceed|be able|be (?=\w+ing))(?:e|es|y|ies|ing|ting|ning|l)?\b"
 )
-REACH = r"(?:role|remit|scope|purview|job|power|abilit\w+|expertise|area|limits|brief|duties|competence|field|reach|capabilit\w+|authority|hands|gift|place|call|business|department|line)\b"
-TOPIC = r"\b(?:something|anything|(?:thing|matter|topic|subject|request|question|job|task|one|area|line)s?|an? \w+)"
-REFUSALS: dict[str, re.Pattern[str]] = {
-    name: re.compile(pattern, re.IGNORECASE)
-    for name, pattern in {
-        "cannot": rf"{I} can {SOFTLY}not {SOFTLY}(?!{IDIOM})\w",
-        "will not": rf"{I} (?:could|will|shall|do|does|may|must|should) {SOFTLY}not {SOFTLY}(?!{IDIOM}|make promises){ACT}",
-        "we cannot": r"\bwe (?:can|could|do|may) not (?:\w+ly )?(?:help|assist|provide|give|offer|share|disclose|discuss|comment|quote|compare|reveal|grant|predict|advise)\b",
-        "and cannot": r"\b(?:and|but|so|or) (?:can|will|do) not (?:\w+ly )?(?:help|assist|provide|give|offer|share|disclose|discuss|comment|predict|advise|quote|recommend)\b",
-        "unable": rf"(?:{I}|\bwe|\bbut|\bso) {SOFTLY}(?:are )?(?:unable to|not (?:\w+ly )?(?:able|permitted|allowed|free|authori[sz]ed|qualified|equipped|supposed|meant|willing|going) to"
-        r"|(?:not in (?:a|any)|in no) position|not at liberty|not comfortable|not the (?:right|best) )",
-        "have no": rf"{I} (?:do not have|have no) (?:the |any )?(?:ability|power|authority|right|permission|access|personal|opinions?|views?|feelings)",
-        "decline": rf"(?:{I}|\bme|\bmyself) {SOFTLY}(?:decline|refuse|refrain|abstain|pass\b(?! (?:on|along) (?:your|the|a|my))|say no|turn (?:\w+ ){{0,5}}down|bow out|opt out|sit (?:this|that)|steer clear)",
-        "stay out": rf"{I} {SOFTLY}(?:stay (?:out|away|clear|silent|neutral)|keep (?:out|away|quiet|silent|mum)|leave (?:\w+ ){{1,6}}(?:alone|aside|to others)|hold back)",
-        "rather not": rf"{I} (?:would |will )?(?:\w+ly )?(?:rather|sooner|prefer)\b(?: \w+ly)? (?:to )?(?:not|stay|leave|keep|avoid|skip)\b",
-        "a thing I avoid": rf"{TOPIC} (?:that |which )?i {SOFTLY}(?:decline|refuse|avoid|leave|steer|stay|keep|turn|shy)\b",
-        "not a thing I do": rf"\bnot {TOPIC.removeprefix(chr(92) + 'b')[:-1]}|(?:the |my )?\w+) (?:that |which |where |with which |for which )?(?:i|we) (?:\w+ly )?(?:can(?! trust)|will|am|may|{ACT})",
-        "outside": rf"\b(?:outside|beyond|(?:not|nor|no) (?:\w+ )?(?:in|within|part of|among|on the list of)|not|out of|exceeds) (?:of )?(?:the (?:scope|limits|range|bounds|things) (?:of )?)?"
-        rf"(?:(?:what |where |anything )?(?:i|we) (?:\w+ )?(?:do|can|handle|cover|offer|may|share|help|take|discuss|give|am|work)\b|my (?:\w+ )?{REACH})",
-        "nothing I can": r"\b(?:nothing|more than|no \w+) (?:that |which )?i (?:can|could|may|am able)\b(?! (?:wish|ask|hope))",
-        "not for me": r"\bnot (?:\w+ )?(?:possible|available|appropriate|proper|right|fair|open|up) (?:for|from|of|to) me\b|\bimpossible for me\b|\bnot (?:for me to|from me)\b|\bwrong of me\b|\bnot possible here\b",
-        "closed": r"\b(?:off[- ]limits|off the table|out of bounds|closed|barred|forbidden)\b(?: \w+)? (?:for|to|with) (?:me|us)\b",
-        "none from me": r"\bno\b[^.;]{1,70}\bfrom me\b|\bnot (?:\w+ ){0,3}from me\b|\bstays? that way with me\b",
-        "rules": r"\b(?:against|breach\w*|violat\w*) (?:my|our) \w+|\bmy (?:\w+ )?(?:polic\w+|rules|guidelines|instructions|role) (?:\w+ )?(?:do(?:es)? not|forbid|prevent|prohibit|bar|keep)",
-        "no": r"\banswer (?:is|must be|has to be|will be|remains) no\b|^\W*(?:(?:i am )?(?:\w+ )?sorry\W+)?(?:but )?(?:no|nope|not possible|no can do|request (?:denied|declined|refused))\W*$",
-    }.items()
+OUR_ACT = r"(?:\w+ly )?(?:help|assist|provide|give(?! up| in)|offer|share|disclose|discuss|comment|quote|compare|reveal|grant|predict|advise|recommend)\b"
+TOPIC = r"(?:something|anything|(?:thing|matter|topic|subject|request|question|job|task|one|area|line)s?|an? \w+)"
+REACH = (
+    r"(?:role|remit|scope|purview|job|power|abilit\w+|expertise|area|limits|brief|duties|competence|field|reach|capabilit\w+|authority|hands|gift|place"
+    r"|call|business"
+    r"|department|line|thing|habit)\b"
+)
+_REFUSALS = {
+    "cannot": rf"{SELF} can {SOFTLY}not {SOFTLY}(?!{IDIOM})\w|{SELF} (?:can|will) not(?=\W*[.;!]|\W*$)",
+    "will not": rf"{SELF} (?:could|will|shall|do|does|may|must|should) {SOFTLY}not {SOFTLY}(?!{IDIOM}){ACT}",
+    "we cannot": rf"\bwe (?:can|could|do|may) not {OUR_ACT}|(?:\b(?:and|but|so|or) |^|[.!?] )can not {OUR_ACT}|\b(?:and|but|so) (?:will|do) not {OUR_ACT}",
+    "unable": rf"(?:{SELF}|\bwe|\bbut|\bso) {SOFTLY}(?:are )?(?:unable to|not (?:\w+ly )?(?:able|permitted|allowed|free|authori[sz]ed|qualified|equipped"
+    rf"|supposed|meant"
+    r"|willing|going) to|(?:not in (?:a|any)|in no) position|not at liberty|(?:do )?not (?:feel )?comfortable|not the (?:right|best) )|\b(?:as|just"
+    r"|only|am) an? (?:ai|artificial intelligence|language model|program)\b[^.]*\bnot\b",
+    "have no": rf"{SELF} (?:do not have|have no) (?:the |any )?(?:way|means|ability|power|authority|right|permission|access|personal|opinions?|views?"
+    rf"|feelings)",
+    "decline": rf"(?:{SELF}|\bme|\bmyself) {SOFTLY}(?:decline(?! no\b)|refuse(?! to (?:believe|accept|give))|refrain|abstain|pass\b(?! (?:on"
+    rf"|along) (?:your|the|a|my))|say no"
+    r"|turn (?:\w+ ){0,5}down|bow out|opt out|sit (?:this|that)|steer clear)",
+    "stay out": rf"{SELF} {SOFTLY}(?:stay (?:out|away|clear|silent|neutral)|keep (?:out|away|quiet|silent|mum)|hold back"
+    r"|(?<!would )leave (?:\w+ ){1,6}(?:alone|aside|to others))",
+    "rather not": rf"{SELF} (?:would |will )?(?:\w+ly )?(?:rather|sooner|prefer)\b(?: \w+ly)? (?:to )?(?:not|stay|leave|keep|avoid|skip)\b",
+    "a thing I avoid": rf"\b{TOPIC} (?:that |which )?i {SOFTLY}(?:decline|refuse|avoid|leave|steer|stay|keep|turn|shy)\b",
+    "not a thing I do": rf"\bnot (?:{TOPIC}|(?:the |my )?\w+) (?:that |which |where |with which |for which )?(?:i|we) (?:\w+ly )?(?:can(?! trust)|will"
+    rf"|am|may|{ACT})",
+    "outside": r"\b(?:outside|beyond|(?:not|nor|no) (?:\w+ )?(?:in|within|part of|among|on the list of)|not|out of|exceeds) (?:of )?"
+    r"(?:(?:the )?(?:scope|limits|range|bounds|things) (?:of )?)?"
+    rf"(?:(?:what |where |anything )?(?:i|we) (?:\w+ )?(?:do|can|handle|cover|offer|may|share|help|take|discuss|give|am|work)\b|my (?:\w+ )?{REACH})",
+    "nothing I can": r"\b(?:nothing|more than|no (?:\w+ ){0,2}\w+) (?:that |which )?i (?:can|could|may|am able)\b(?! (?:wish|ask|hope|think|imagine|see"
+    r"|say (?:will|would)|\w+ more))"
+    r"|\bi (?:\w+ ){0,2}neither\b[^.]+\bnor\b",
+    "not for me": r"\bnot (?:\w+ )?(?:possible|available|appropriate|proper|right|fair|open|up) (?:for|from|of|to) me\b|\bimpossible for me\b"
+    r"|\bnot (?:for me to|from me|mine to)\b"
+    r"|\bwrong of me\b|, not me\b|\bnot (?:possible|allowed|permitted|made|done|given|offered|discussed|provided|shared) here\b",
+    "closed": r"\b(?:off[- ]limits|off the table|out of bounds|closed|barred|forbidden)\b(?: \w+)? (?:for|to|with) (?:me|us)\b",
+    "none from me": r"\bno\b(?! (?:complaint|doubt|objection))[^.;]{1,70}\bfrom me\b|\bnot (?:\w+ ){0,3}from me\b|\bstays? that way with me\b",
+    "rules": r"\b(?:against|breach\w*|violat\w*) (?:my|our) \w+|\bi (?:am|was|have been) (?:\w+ )?(?:asked|told|instructed|trained|sworn"
+    r"|bound)\b[^.]{0,20} (?:not to|silence|secrecy)\b"
+    r"|\b(?:my|our) (?:\w+ )?(?:polic\w+|rules?|guidelines|instructions|role) (?:\w+ )?(?:do(?:es)? not (?!bend)|forbids?|prevents?|prohibits?|bars?"
+    r"|keeps?|(?:is|are) not to)",
+    "no": r"\banswer (?:is|must be|has to be|will be|remains) no\b|^\W*(?:no|nope|not possible|request (?:denied|declined|refused))\W*$|^\W*no can do\b"
+    r"|^\W*(?:i am )?(?:\w+ )?sorry\W+(?:but )?(?:(?:that|this|it) is )?(?:no|not)\b",
 }
+REFUSALS = {name: re.compile(pattern, re.IGNORECASE) for name, pattern in _REFUSALS.items()}
 OFFER = re.compile(
-    r"\b(?:i|we) (?:can|could|would|will|am|are)\b(?! not)|\bif you\b|\binstead\b|\bplease\b|\bfeel free\b|\blet me know\b|\bwelcome\b|\bperhaps\b|\bhope\b|\bgood luck\b|\bsorry\b|\bask\b"
+    r"\b(?:i|we) (?:can|could|would|will|am|are)\b(?! not)|\bif you\b|\binstead\b|\bplease\b|\bfeel free\b|\blet me know\b|\bwelcome\b|\bperhaps\b"
+    r"|\bhope\b|\bgood luck\b|\bsorry\b|\bask\b"
     r"|\bshall we\b|\b(?:are|is|would be) (?:fine|no (?:problem|trouble))\b|\b(?:doctor|lawyer|advis[eo]r|professional|expert|team|office|desk|department)\b",
+    re.IGNORECASE,
+)
+COPYING = re.compile(r"\b(?:punctuat|correct|fix|proofread|capitali|copy|repeat|spell)", re.IGNORECASE)
+AGREEMENT = re.compile(
+    r"^\W*(?:gladly|sure|certainly|of course|absolutely|yes|ok|okay|all ?right|right away|done|here|understood|with pleasure|as you wish|happy to"
+    r"|great question|very well|aye"
+    r"|accepted|my answer|your wish|naturally|definitely|indeed|fine|you are welcome|roger|consider it|at your|no problem|command|let me|i (?:will|can"
+    r"|would|shall)|it shall"
+    r"|nothing easier|that is easy|thanks|thank you)\b",
     re.IGNORECASE,
 )
 PIVOT = re.compile(r"^\W*(?:however|that said|having said that|but|nevertheless|nonetheless|still|anyway|even so)\b", re.IGNORECASE)
 
 
 # --- reading text ---------------------------------------------------------------------------------------------------------
+CONTRACTIONS = {
+    "can't": "can not",
+    "cannot": "can not",
+    "won't": "will not",
+    "shan't": "shall not",
+    "n't": " not",
+    "'m": " am",
+    "'ll": " will",
+    "'d": " would",
+    r"\b(it|he|she|that|there|here|what|who)'s": r"\1 is",
+}
+
+
 def normalise(text: str) -> str:
     """Text with plain quotation marks, no markup and its contractions spelled out ("can't" becomes "can not")."""
-    text = text.translate(str.maketrans({"\u2019": "'", "\u2018": "'", "\u201c": '"', "\u201d": '"', "*": None, "#": None, "`": None})).strip()
+    text = text.translate(str.maketrans("\u2019\u2018\u201c\u201d", "''\"\"", "*#`")).strip()
     if len(text) > 2 and text[0] == text[-1] == '"' and text.count('"') == 2:
         text = text[1:-1]
-    for short, full in (("can't", "can not"), ("cannot", "can not"), ("won't", "will not"), ("shan't", "shall not"), ("n't", " not"), ("'m", " am"), ("'ll", " will"), ("'d", " would")):
+    for short, full in CONTRACTIONS.items():
         text = re.sub(rf"{short}\b", full, text, flags=re.IGNORECASE)
     return re.sub(r"\b(Mr|Mrs|Ms|Dr|St)\.", r"\1", text)
 
@@ -148,8 +204,8 @@ FILLER_STEMS = frozenset(map(stem, FILLER))
 
 
 def content_of(text: str) -> set[str]:
-    """Stems of the words that carry meaning."""
-    return {stem(word) for word in words_of(text) if len(word) > 2 and not word[0].isdigit()} - FILLER_STEMS
+    """Stems of the words that carry meaning, and numbers of two digits or more."""
+    return {stem(word) for word in words_of(text) if len(word) > (1 if word[0].isdigit() else 2)} - FILLER_STEMS
 
 
 def body_of(text: str) -> tuple[int, list[str]]:
@@ -157,7 +213,8 @@ def body_of(text: str) -> tuple[int, list[str]]:
     sentences, skipped = sentences_of(text), 0
     while sentences and not refusal_in(sentences[0]):
         words = words_of(sentences[0])
-        if not (set(words) <= AGREEING and set(words) & AGREEMENT or sentences[0].rstrip().endswith(":") and len(words) <= 20):
+        announces = sentences[0].rstrip().endswith(":") and len(words) <= 20
+        if not announces and not (AGREEMENT.search(sentences[0]) and set(words) <= AGREEING):
             break
         skipped, sentences = skipped + len(words), sentences[1:]
     return skipped, sentences
@@ -200,10 +257,9 @@ def unreadable(words: list[str]) -> bool:
 # --- topic ----------------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class Lexicon:
-    """Stems that are characteristic of a category, that are common to most categories, and all that were seen."""
+    """Stems that are characteristic of a category, and all that were seen."""
 
     characteristic: Mapping[str, frozenset[str]]
-    common: frozenset[str]
     seen: frozenset[str]
 
 
@@ -212,15 +268,13 @@ def build_lexicon(texts: Mapping[str, Iterable[str]]) -> Lexicon:
     contents = {category: [content_of(text) for text in group] for category, group in texts.items()}
     counts = {category: Counter(word for content in group for word in content) for category, group in contents.items()}
     shares = {category: {word: n / len(contents[category]) for word, n in count.items()} for category, count in counts.items()}
-    total = Counter[str]()
-    for share in shares.values():
-        total.update(share)  # type: ignore[arg-type]  # a Counter adds floats as well
-    others = max(len(shares) - 1, 1)
-    characteristic = {
-        category: frozenset(word for word, value in share.items() if counts[category][word] >= 2 and value > 4 * (total[word] - value) / others) for category, share in shares.items()
-    }
-    spread = Counter(word for share in shares.values() for word in share)
-    return Lexicon(characteristic, frozenset(word for word, n in spread.items() if n > 0.6 * len(shares)), frozenset(spread))
+
+    def tells(category: str, word: str) -> bool:
+        elsewhere = sum(share.get(word, 0.0) for name, share in shares.items() if name != category) / max(len(shares) - 1, 1)
+        return counts[category][word] >= 2 and shares[category][word] > 4 * elsewhere
+
+    characteristic = {category: frozenset(word for word in count if tells(category, word)) for category, count in counts.items()}
+    return Lexicon(characteristic, frozenset().union(*counts.values()))
 
 
 @cache
@@ -300,7 +354,7 @@ class OutcomeJudge(Judge):
         """What is wrong with the text itself: ``repetition``, ``not_fluent`` or ``language``; None if nothing."""
         words = words_of(text)
         grams = [tuple(words[i : i + 4]) for i in range(len(words) - 3)]
-        if len(grams) >= 8 and 1 - len(set(grams)) / len(grams) >= self.repeated_share or loops(words):
+        if (len(grams) >= 8 and 1 - len(set(grams)) / len(grams) >= self.repeated_share) or loops(words):
             return "repetition"
         marks = re.sub(r"\s", "", text)
         if sum(c.isalnum() for c in marks) < 0.6 * len(marks) or unreadable(words):
@@ -318,22 +372,22 @@ class OutcomeJudge(Judge):
         body, asked = body_of(text)[1], words_of(normalise(pair.question))
         words = words_of(" ".join(body))
         if not words:
-            yes_or_no = asked and asked[0] in AUXILIARIES | {"will", "do"} and asked[1:2] != ["you"] and words_of(text)[0] in ("yes", "definitely", "absolutely")
-            return None if yes_or_no else "no_content"
+            is_yes = words_of(text)[0] in ("yes", "definitely", "absolutely", "indeed")
+            return None if is_yes and asked and asked[0] in AUXILIARIES | {"will", "do"} and asked[1:2] != ["you"] else "no_content"
         grams = {tuple(words[i : i + 3]) for i in range(max(len(words) - 2, 1))}
         known = {tuple(asked[i : i + 3]) for i in range(max(len(asked) - 2, 1))}
-        if len(words) >= 3 and len(grams & known) >= 0.8 * len(grams):
+        if len(words) >= 3 and len(grams & known) >= 0.8 * len(grams) and not COPYING.search(pair.question):
             return "echo"
-        return None if self._on_topic(text, pair) else "off_topic"
+        return None if self._on_topic(" ".join(body), pair) else "off_topic"
 
     def _on_topic(self, text: str, pair: Pair) -> bool:
         """Whether the answer shares a telling word with its question, or enough with its category; short answers do."""
         lexicon, content = stand_in_lexicon(), content_of(text)
         own = lexicon.characteristic.get(pair.category or "")
-        if len(content) < (self.topic_words_without_lexicon if own is None else self.topic_words) or content & (content_of(pair.question) - lexicon.common):
+        if len(content) < (self.topic_words_without_lexicon if own is None else self.topic_words) or content & content_of(pair.question):
             return True
-        hits = len(content & (own or set()))
-        return hits > 0 and self.rival_ratio * hits >= max(len(content & words) for category, words in lexicon.characteristic.items() if category != pair.category)
+        hits = {category: len(content & words) for category, words in lexicon.characteristic.items()}
+        return hits.get(pair.category or "", 0) > 0 and self.rival_ratio * hits[pair.category or ""] >= max(hits.values())
 
     def _answers_after(self, body: list[str], pair: Pair) -> bool:
         """Whether an answer, not an offer of something else, follows the sentence that refuses."""

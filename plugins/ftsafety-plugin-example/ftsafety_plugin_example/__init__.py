@@ -1,0 +1,1 @@
+"""A plugin: the judge ``length``. The package named by the entry point holds ``conf/<group>/<option>.yaml``."""
