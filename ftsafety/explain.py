@@ -22,7 +22,6 @@ from ftsafety.settings import Root
 
 SEVERAL = ("mitigation", "benchmark", "judge")
 """Groups of which a run takes any number."""
-SHOW = "python -m ftsafety.list shows them"
 
 
 def explain(error: Exception, argv: list[str]) -> str:
@@ -48,11 +47,11 @@ def explain(error: Exception, argv: list[str]) -> str:
         return _needs_no_plus(match[1], argv)
     if match := re.match(r"Ambiguous value for argument '(.+?)'", text):
         name, _, value = match[1].partition("=")
-        return f"{match[1]} holds several values; type -m {match[1]} to run one after the other, or {name}=[{value}] for a list."
+        return f"{match[1]} holds several values; type -m {match[1]} to run them one after the other, or {name}=[{value}] where a list is meant."
     if match := re.match(r"Could not delete from config\. '(.+?)'", text):
         return f"~{match[1]} can't be removed, since it is not there; python -m ftsafety --cfg job shows what is."
     if cause := _cause(error):
-        return _bad_value(cause)
+        return _bad_value(cause, argv)
     return text.splitlines()[0] if text else type(error).__name__
 
 
@@ -76,13 +75,13 @@ def _needs_plus(key: str, argv: list[str]) -> str:
         return f"{key}={name} needs a plus, as nothing stands there yet; type +{key}={name}."
     if name not in names:
         return f"{group}={name} does not exist; {_say_options(group, names)}.{did_you_mean(name, names)} Type {_form(group)}."
-    return f"{group}={name} needs a plus, as a run has no {group} of its own; type +{group}={name} ({group}={name} only where an experiment has chosen one already)."
+    return f"{group}={name} needs a plus, as a run has no {group} by itself; type +{group}={name} ({group}={name} where an experiment has chosen one)."
 
 
 def _needs_no_plus(group: str, argv: list[str]) -> str:
     """``+model=tiny`` although a run has a model."""
     name = _typed(group, argv)
-    return f"+{group}={name} adds a second {group}, and a run has one already; type {group}={name} without the plus."
+    return f"+{group}={name} needs no plus, as a run has its place for {group} already; type {group}={name}."
 
 
 def _no_such_key(key: str, argv: list[str]) -> str:
@@ -98,16 +97,18 @@ def _no_such_key(key: str, argv: list[str]) -> str:
         return _no_such_field(Root, [head, *rest], "")
     if head in SEVERAL:
         return _in_several(head, rest, names, argv)
+    if not rest:
+        return f"{key}={_typed(key, argv)} is not an option; {_say_options(head, names)}. Type {_form(head)}."
     chosen = _chosen(head, argv)
     if not chosen:
-        return f"{key}={_typed(key, argv)} needs an option of {head} to belong to; {_say_options(head, names)}. Type {_form(head)} before it."
+        return f"{key}={_typed(key, argv)} needs an option of {head}, and none is chosen; {_say_options(head, names)}. Type {_form(head)} as well."
     return _in_option(head, chosen, head, rest)
 
 
 def _in_several(group: str, rest: list[str], names: list[str], argv: list[str]) -> str:
     """``judge.policy.model=x``: the part after the group is the option, or the name of a second instance."""
     if not rest:
-        return f"{group} takes options by name; {_say_options(group, names)}. Type {_form(group)}."
+        return f"{group}={_typed(group, argv)} is not an option; {_say_options(group, names)}. Type {_form(group)}."
     place, fields = rest[0], rest[1:]
     instance = _typed(f"{group}@{group}.{place}", argv)
     chosen = [name for name in _chosen(group, argv).split(",") if name]
@@ -139,9 +140,12 @@ def _no_such_field(cls: type, path: list[str], place: str) -> str:
     return f"{'.'.join([here, *rest])} does not exist; {here} is {say_type(hint)}."
 
 
-def _bad_value(error: OmegaConfBaseException) -> str:
+def _bad_value(error: OmegaConfBaseException, argv: list[str]) -> str:
     """``tuning.epochs=abc``: a typed setting of the root; the fields of components are checked by ``build``."""
     key, value = str(error.full_key or ""), getattr(error, "value", None)
+    typed = (argument.lstrip("+~").partition("=")[0] for argument in argv)
+    if below := next((name for name in typed if name.startswith(f"{key}.")), None):
+        return _no_such_key(below, argv)
     cls: type = Root
     hint: Any = None
     for name in key.split("."):
@@ -172,7 +176,7 @@ def _options(group: str) -> list[str]:
 
 
 def _say_options(group: str, names: list[str]) -> str:
-    return f"{group} is {'any of' if group in SEVERAL else 'one of'} {', '.join(names)}"
+    return f"{group} {'takes any of' if group in SEVERAL else 'is one of'} {', '.join(names)}"
 
 
 def _form(group: str) -> str:
@@ -180,7 +184,7 @@ def _form(group: str) -> str:
     if group in SEVERAL:
         return f"{group}=[NAME,NAME]"
     if group not in _defaults(CORE / "config.yaml"):
-        return f"+{group}=NAME ({group}=NAME where an experiment has chosen one already)"
+        return f"+{group}=NAME ({group}=NAME where an experiment has chosen one)"
     return f"{group}=NAME"
 
 
@@ -208,12 +212,8 @@ def _defaults(file: Any) -> dict[str, Any]:
     """Group to option in a file's defaults list."""
     entries = OmegaConf.to_container(OmegaConf.load(file), resolve=False)
     listed = entries.get("defaults", []) if isinstance(entries, dict) else []
-    return {
-        str(key).removeprefix("override ").removeprefix("optional ").strip().lstrip("/"): value
-        for entry in listed
-        if isinstance(entry, dict)
-        for key, value in entry.items()
-    }
+    pairs = [pair for entry in listed if isinstance(entry, dict) for pair in entry.items()]
+    return {str(key).removeprefix("override ").removeprefix("optional ").strip().lstrip("/"): value for key, value in pairs}
 
 
 def _class_of(group: str, option: str) -> type | None:

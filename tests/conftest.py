@@ -41,7 +41,9 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def command(tmp_path: Path) -> Command:
     """``command("ftsafety.list", cwd=..., path=[...])``: ``python -m`` in a process of its own; ``path`` comes before the checkout."""
 
-    def run(*arguments: str, cwd: Path = tmp_path, path: tuple[Path, ...] = (), python: str = sys.executable, timeout: float = 120) -> subprocess.CompletedProcess[str]:
+    def run(
+        *arguments: str, cwd: Path = tmp_path, path: tuple[Path, ...] = (), python: str = sys.executable, timeout: float = 120
+    ) -> subprocess.CompletedProcess[str]:
         environment = {**os.environ, "PYTHONPATH": os.pathsep.join(map(str, [*path, REPO])), "COLUMNS": "160"}
         return subprocess.run([python, "-m", *arguments], cwd=cwd, env=environment, capture_output=True, text=True, timeout=timeout)
 
