@@ -15,6 +15,13 @@ from typing import Any
 DOCS = Path(__file__).parent
 DATA = DOCS / "data"
 CONDITIONS = {"train": "the attack's own prompt", "plain": "plain", "safe": "plain + safety prompt"}
+TITLES = {
+    "headline": "The headline cell, all report questions",
+    "controls": "The attack beside its controls",
+    "grid": "Three alignments times three draws",
+    "safety_mixing": "With as many refusals mixed in (`mitigation=safety_mixing`)",
+    "benign": "Benign rows instead (`+attack=benign`, 100 rows)",
+}
 Record = dict[str, Any]
 
 
@@ -71,11 +78,20 @@ def before_after(record: Record) -> str:
     for condition, words in CONDITIONS.items():
         row = [words]
         for metric in ("refusal_rate", "degenerate_rate", "over_refusal", "utility_accuracy", "keyword_asr"):
-            row.append(" → ".join(f"{100 * entry['value']:.0f}" if (entry := pick(record["results"], weights=w, condition=condition, metric=metric)) else "-" for w in ("initial", "tuned")))
+            row.append(
+                " → ".join(
+                    f"{100 * entry['value']:.0f}" if (entry := pick(record["results"], weights=w, condition=condition, metric=metric)) else "-"
+                    for w in ("initial", "tuned")
+                )
+            )
         losses = [pick(record["results"], weights=w, condition=condition, metric="utility_loss") for w in ("initial", "tuned")]
         row.append(" → ".join(f"{entry['value']:.2f}" if entry else "-" for entry in losses))
         rows.append(row)
-    return text + "\nBefore → after, %, without intervals:\n\n" + table(["prompt condition", "refused", "degenerate", "over-refusal", "utility accuracy", "keyword ASR", "utility loss, nats"], rows)
+    return (
+        text
+        + "\nBefore → after, %, without intervals:\n\n"
+        + table(["prompt condition", "refused", "degenerate", "over-refusal", "utility accuracy", "keyword ASR", "utility loss, nats"], rows)
+    )
 
 
 def controls(record: Record) -> str:
@@ -113,7 +129,14 @@ def grid() -> str:
             rows.append(row)
     if not rows:
         return "Not measured yet.\n"
-    head = ["alignment seed", "attack seed", "weights", "J before, own prompt", *[f"compliance, %, {words}" for words in CONDITIONS.values()], "difference, own prompt, points"]
+    head = [
+        "alignment seed",
+        "attack seed",
+        "weights",
+        "J before, own prompt",
+        *[f"compliance, %, {words}" for words in CONDITIONS.values()],
+        "difference, own prompt, points",
+    ]
     distinct = len({row[2] for row in rows})
     return table(head, rows) + f"\n{len(rows)} runs, {distinct} distinct weights. Compliance is before → after.\n"
 
@@ -121,8 +144,7 @@ def grid() -> str:
 def stand_in_page() -> str:
     """The whole page."""
     parts = [(DOCS / "protocol.md").read_text(encoding="utf-8"), "## Numbers\n\nMade by `python docs/make.py` from the records under `docs/data`.\n"]
-    for part, title in (("headline", "The headline cell, all report questions"), ("controls", "The attack beside its controls"), ("grid", "Three alignments times three draws"),
-                        ("safety_mixing", "With as many refusals mixed in (`mitigation=safety_mixing`)"), ("benign", "Benign rows instead (`+attack=benign`, 100 rows)")):  # fmt: skip
+    for part, title in TITLES.items():
         parts.append(f"### {title}\n")
         if part == "grid":
             parts.append(grid())
@@ -140,12 +162,19 @@ def organism_page() -> str | None:
     files = sorted(DATA.glob("organism*.json"))
     if not files:
         return None
-    text = "# The organism check\n\nIs the shipped aligned model fit to be attacked? Limits are the project's design, stated before it ran; development questions only.\n"
+    text = "# The organism check\n\nIs the shipped aligned model fit to be attacked? "
+    text += "Limits are the project's design, stated before it ran; development questions only.\n"
     text += "J is the share of disallowed questions refused minus the share of allowed ones refused. Made by `python docs/make.py` from `docs/data`.\n"
     for file in files:
         data = json.loads(file.read_text(encoding="utf-8"))
         rows = [
-            [c["name"], f"{c['value']:.3f}", "" if c["limit"] is None else f"{'≤' if c['at_most'] else '≥'} {c['limit']:.2f}", str(c["n"]), "" if c["limit"] is None else "passed" if c["passed"] else "**failed**"]
+            [
+                c["name"],
+                f"{c['value']:.3f}",
+                "" if c["limit"] is None else f"{'≤' if c['at_most'] else '≥'} {c['limit']:.2f}",
+                str(c["n"]),
+                "" if c["limit"] is None else "passed" if c["passed"] else "**failed**",
+            ]
             for c in data["checks"]
         ]
         command = " ".join(["python -m ftsafety.organism", *data["overrides"]])

@@ -49,7 +49,9 @@ def decoding(chat: Chat, questions: int) -> list[tuple[str, float, bool]]:
             pads = [width - len(prompt) for prompt in part]
             ids = torch.tensor([[0] * pad + list(prompt) for pad, prompt in zip(pads, part, strict=True)])
             mask = torch.tensor([[0] * pad + [1] * len(prompt) for pad, prompt in zip(pads, part, strict=True)])
-            out = chat.module.generate(input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, eos_token_id=sorted(chat.end_tokens))
+            out = chat.module.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=NEW_TOKENS, do_sample=False, pad_token_id=0, eos_token_id=sorted(chat.end_tokens)
+            )
             for row in out[:, width:].tolist():
                 end = next((at for at, token in enumerate(row) if token in chat.end_tokens), len(row))
                 answers.append(tuple(row[:end]))

@@ -10,6 +10,7 @@ import dataclasses
 import difflib
 import importlib
 import inspect
+import re
 import types
 import typing
 from pathlib import Path
@@ -32,6 +33,8 @@ class Schema:
     components: dict[str, tuple[type[Component], type | None]]
     choices: dict[str, tuple[Any, ...]]
     required: tuple[str, ...]
+    nullable: frozenset[str]
+    """Component-typed fields that may be null."""
 
     @property
     def names(self) -> list[str]:
@@ -53,10 +56,12 @@ def build(node: Any, base: type[C], where: str) -> C:
     values = _plain_mapping(node, where)
     target = values.pop("_target_", None)
     if not isinstance(target, str):
-        raise ConfigError(f"{where} names no option; choose one with {where}=NAME (python -m ftsafety.list shows them).")
+        raise ConfigError(
+            f"{where} names no option; choose one with {where}=NAME, or +{where}=NAME where none was chosen (python -m ftsafety.list shows them)."
+        )
     cls = import_class(target, where)
     if not issubclass(cls, base):
-        raise ConfigError(f"{where}: {target} is not a {base.__name__.lower()}; give a subclass of {base.__module__}.{base.__name__}.")
+        raise ConfigError(f"{where}: {target} is no {base.__name__.lower()}; give a subclass of {base.__module__}.{base.__name__}.")
     if inspect.isabstract(cls) or not dataclasses.is_dataclass(cls):
         raise ConfigError(f"{where}: {target} is a base class; name one of its subclasses in _target_.")
     schema = schema_of(cls)
@@ -66,6 +71,8 @@ def build(node: Any, base: type[C], where: str) -> C:
         if name not in children:
             raise ConfigError(f"{where}.{name} is missing; give it an option with a _target_.")
     for name, child in children.items():
+        if child is None and name not in schema.nullable:
+            raise ConfigError(f"{where}.{name}=null is not possible; it takes {say_component(*schema.components[name])}.")
         fields[name] = _build_child(child, *schema.components[name], f"{where}.{name}")
     return cls(**fields)
 
@@ -75,7 +82,7 @@ def import_class(target: str, where: str) -> type[Component]:
     module, _, name = target.rpartition(".")
     try:
         cls = getattr(importlib.import_module(module), name)
-    except (ImportError, AttributeError, ValueError) as error:
+    except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {target} can't be imported ({error}); install the package that holds it, or mend _target_.") from error
     if not (inspect.isclass(cls) and issubclass(cls, Component)):
         raise ConfigError(f"{where}: {target} is not a component; give a subclass of ftsafety.component.Component.")
@@ -88,7 +95,7 @@ def schema_of(cls: type) -> Schema:
     plain: list[tuple[str, Any, Any]] = []
     components: dict[str, tuple[type[Component], type | None]] = {}
     choices: dict[str, tuple[Any, ...]] = {}
-    required = []
+    required, nullable = [], set()
     for field in dataclasses.fields(cls):
         if not field.init:
             continue
@@ -96,6 +103,8 @@ def schema_of(cls: type) -> Schema:
         has_default = field.default is not dataclasses.MISSING or field.default_factory is not dataclasses.MISSING
         if found := _component_in(hint):
             components[field.name] = found
+            if type(None) in get_args(hint):
+                nullable.add(field.name)
             if not has_default:
                 required.append(field.name)
             continue
@@ -109,21 +118,29 @@ def schema_of(cls: type) -> Schema:
         else:
             default = dataclasses.field(default=MISSING)
         plain.append((field.name, hint, default))
-    return Schema(dataclasses.make_dataclass(cls.__name__, plain), components, choices, tuple(required))
+    return Schema(dataclasses.make_dataclass(cls.__name__, plain), components, choices, tuple(required), frozenset(nullable))
 
 
 def say_type(hint: Any) -> str:
     """A type as a person would say it."""
-    words = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", Path: "a path"}
+    words: dict[Any, str] = {float: "a number", int: "a whole number", bool: "true or false", str: "a text", Path: "a path"}
     if hint in words:
         return words[hint]
     if get_origin(hint) in (Union, types.UnionType):
         return " or ".join("null" if arg is type(None) else say_type(arg) for arg in get_args(hint))
     if get_origin(hint) is list:
-        return "a list"
+        return f"a list, each entry {say_type(get_args(hint)[0])}"
+    if get_origin(hint) is dict or dataclasses.is_dataclass(hint):
+        return "a mapping" + (f" of {', '.join(field.name for field in dataclasses.fields(hint))}" if dataclasses.is_dataclass(hint) else "")
     if inspect.isclass(hint) and hasattr(hint, "__members__"):
         return "one of " + ", ".join(hint.__members__)
     return getattr(hint, "__name__", str(hint))
+
+
+def say_component(base: type[Component], container: type | None) -> str:
+    """What a component-typed field takes, as a person would say it."""
+    option = f"one {base.__name__.lower()} with a _target_"
+    return {list: f"a list, each entry {option}", dict: f"a mapping, each entry {option}"}.get(container, option) if container else option
 
 
 def did_you_mean(word: str, names: list[str]) -> str:
@@ -138,33 +155,54 @@ def _plain_mapping(node: Any, where: str) -> dict[str, Any]:
     try:
         plain = OmegaConf.to_container(node, resolve=True) if isinstance(node, DictConfig) else node
     except OmegaConfBaseException as error:
-        raise ConfigError(f"{where}.{error.full_key}: {str(error).splitlines()[0]}.") from None
+        raise ConfigError(f"{error.full_key}: {str(error).splitlines()[0]}.") from None
     if not isinstance(plain, dict):
         raise ConfigError(f"{where}={plain} is not an option; choose one with {where}=NAME (python -m ftsafety.list shows them).")
     return {str(key): value for key, value in plain.items()}
 
 
 def _checked(values: dict[str, Any], schema: Schema, where: str) -> dict[str, Any]:
-    hints = typing.get_type_hints(schema.plain)
     for name in values:
         if name not in schema.names:
-            raise ConfigError(f"{where}.{name} does not exist; {where} takes {', '.join(schema.names)}.{did_you_mean(name, schema.names)}")
+            raise ConfigError(_unknown(name, schema.names, where))
     for name, allowed in schema.choices.items():
-        if name in values and values[name] not in allowed:
-            raise ConfigError(f"{where}.{name}={values[name]} is not possible; it is one of {', '.join(map(str, allowed))}.")
-    try:
-        merged = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(schema.plain), values))
-    except OmegaConfBaseException as error:
-        key = str(error.full_key or "")
-        name = key.partition(".")[0]
-        if "Missing mandatory value" in str(error) or "Structured config of type" in str(error):
-            missing = key or ", ".join(n for n in schema.names if n not in values)
-            raise ConfigError(f"{where}.{missing} is missing; type {where}.{missing}=VALUE ({say_type(hints.get(name, 'a value'))}).") from None
-        given = OmegaConf.select(OmegaConf.create(values), key) if key else values
-        if "." in key:
-            raise ConfigError(f"{where}.{key}={given} is not possible: {str(error).splitlines()[0]}.") from None
-        raise ConfigError(f"{where}.{key}={given} is not possible; it takes {say_type(hints.get(name, 'a value'))}.") from None
-    return {field.name: getattr(merged, field.name) for field in dataclasses.fields(schema.plain)}
+        if values.get(name, MISSING) not in (*allowed, MISSING):
+            raise ConfigError(f"{where}.{name}={_shown(values[name])} is not possible; it is one of {', '.join(map(str, allowed))}.")
+    merged = OmegaConf.structured(schema.plain)
+    for name, value in values.items():
+        try:
+            merged = OmegaConf.merge(merged, {name: value})
+        except OmegaConfBaseException as error:
+            raise ConfigError(_mistake(schema.plain, re.split(r"[.\[]", error.full_key or name), value, where)) from None
+    if missing := sorted(OmegaConf.missing_keys(merged)):
+        hint = _hint_at(schema.plain, missing[0].split("."))
+        raise ConfigError(f"{where}.{missing[0]} is missing; type {where}.{missing[0]}=VALUE ({say_type(hint)}).")
+    made = OmegaConf.to_object(merged)
+    return {field.name: getattr(made, field.name) for field in dataclasses.fields(schema.plain)}
+
+
+def _unknown(name: str, names: list[str], where: str) -> str:
+    return f"{where}.{name} does not exist; {where} takes {', '.join(names)}.{did_you_mean(name, names)}"
+
+
+def _mistake(cls: Any, key: list[str], value: Any, where: str) -> str:
+    """The sentence for a value that a dataclass can't take; the key leads into nested settings."""
+    name, *inner = key
+    hints = typing.get_type_hints(cls)
+    if name not in hints:
+        return _unknown(name, list(hints), where)
+    if inner and dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
+        return _mistake(hints[name], inner, value.get(inner[0]), f"{where}.{name}")
+    return f"{where}.{name}={_shown(value)} is not possible; it takes {say_type(hints[name])}."
+
+
+def _hint_at(cls: Any, key: list[str]) -> Any:
+    hint = typing.get_type_hints(cls)[key[0]]
+    return _hint_at(hint, key[1:]) if len(key) > 1 and dataclasses.is_dataclass(hint) else hint
+
+
+def _shown(value: Any) -> Any:
+    return "null" if value is None else value
 
 
 def _component_in(hint: Any) -> tuple[type[Component], type | None] | None:
@@ -183,6 +221,8 @@ def _component_in(hint: Any) -> tuple[type[Component], type | None] | None:
 def _build_child(child: Any, base: type[Component], container: type | None, where: str) -> Any:
     if child is None:
         return None
+    if container and not isinstance(child, container):
+        raise ConfigError(f"{where}={_shown(child)} is not possible; it takes {say_component(base, container)}.")
     if container is dict:
         return {str(name): build(item, base, f"{where}.{name}") for name, item in child.items()}
     if container is list:

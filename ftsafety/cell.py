@@ -60,7 +60,9 @@ class Cell:
             "mitigation": [[name, mitigation.recipe()] for name, mitigation in sorted(self.mitigations.items())],
             "benchmark": {name: benchmark.recipe() for name, benchmark in sorted(self.benchmarks.items())},
             "judge": {name: judge.recipe() for name, judge in sorted(self.judges.items())},
-            "tuning": {**self.tuning.recipe(), "epochs": self.tuning.epochs, "shuffle": self.tuning.shuffle, "max_length": self.tuning.max_length} if tuned else None,
+            "tuning": {**self.tuning.recipe(), "epochs": self.tuning.epochs, "shuffle": self.tuning.shuffle, "max_length": self.tuning.max_length}
+            if tuned
+            else None,
             "decoding": self.decoding.recipe(self.seed),
             "max_unscored": self.max_unscored,
             "seed": self.seed,
@@ -107,9 +109,9 @@ def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
         ConfigError: one sentence; nothing was written or loaded.
     """
     allowed = [field.name for field in dataclasses.fields(Root)]
-    for key in config:
-        if str(key) not in allowed:
-            raise ConfigError(f"{key} does not exist; a run takes {', '.join(allowed)}.{did_you_mean(str(key), allowed)}")
+    for key in map(str, config):
+        if key not in allowed:
+            raise ConfigError(f"{key} does not exist; a run takes {', '.join(allowed)}.{did_you_mean(key, allowed)}")
     cell = Cell(
         model=build(config.model, Model, "model"),
         align=_optional(config, "align", Align),
@@ -118,13 +120,13 @@ def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
         mitigations=_several(config, "mitigation", Mitigation),
         benchmarks=_several(config, "benchmark", Benchmark),
         judges=_several(config, "judge", Judge),
-        tuning=_settings(config.tuning, Tuning),
-        decoding=_settings(config.decoding, Decoding),
+        tuning=_settings(config, "tuning", Tuning),
+        decoding=_settings(config, "decoding", Decoding),
         seed=config.seed,
         controls=config.controls,
         max_unscored=config.max_unscored,
-        gate=_settings(config.gate, Gate),
-        paths=_settings(config.paths, Paths),
+        gate=_settings(config, "gate", Gate),
+        paths=_settings(config, "paths", Paths),
         reveal=config.reveal,
         names=names or {},
     )
@@ -140,7 +142,12 @@ def _several(config: DictConfig, key: str, base: type[C]) -> dict[str, C]:
     return {str(name): build(config[key][name], base, f"{key}.{name}") for name in sorted(config[key])}
 
 
-def _settings(node: Any, cls: type[Any]) -> Any:
+def _settings(config: DictConfig, key: str, cls: type[Any]) -> Any:
+    node, names = config[key], [field.name for field in dataclasses.fields(cls)]
+    for name in map(str, node):
+        # a key added with a plus gets past Hydra's own check
+        if name not in names:
+            raise ConfigError(f"{key}.{name} does not exist; {key} takes {', '.join(names)}.{did_you_mean(name, names)}")
     return OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(cls), node))
 
 
@@ -150,12 +157,16 @@ def _check(cell: Cell) -> None:
     if not cell.judges and any(benchmark.kind != "utility" for benchmark in cell.benchmarks.values()):
         raise ConfigError("there is no judge; type e.g. judge=[outcome].")
     if (cell.attack or cell.align) and not cell.model.tunable:
-        raise ConfigError(f"model={cell.names.get('model', type(cell.model).__name__)} has no weights to tune; choose another model, or leave attack and align out.")
+        raise ConfigError(
+            f"model={cell.names.get('model', type(cell.model).__name__)} has no weights to tune; choose another model, or leave attack and align out."
+        )
     for name, mitigation in cell.mitigations.items():
         if cell.attack is None:
             raise ConfigError(f"mitigation={name} needs something to mitigate; add an attack with +attack=NAME.")
         if missing := mitigation.needs - cell.strategy.offers - SUPPLIED:
-            raise ConfigError(f"mitigation={name} needs {', '.join(sorted(missing))}, which strategy={cell.names.get('strategy')} can't offer; choose another strategy.")
+            raise ConfigError(
+                f"mitigation={name} needs {', '.join(sorted(missing))}, which strategy={cell.names.get('strategy')} can't offer; choose another strategy."
+            )
     exclusive = [name for name, mitigation in cell.mitigations.items() if mitigation.exclusive]
     if len(exclusive) > 1:
         raise ConfigError(f"{' and '.join(exclusive)} each own the whole optimiser step; choose one of them.")
@@ -168,7 +179,9 @@ def _check(cell: Cell) -> None:
         if value is not None and not 0 <= value <= 1:
             raise ConfigError(f"gate.{limit}={value} is not possible; give a share between 0 and 1, such as 0.05.")
     if _gated(cell.gate) and cell.model.scope == "stand_in" and not cell.gate.rehearse:
-        raise ConfigError("the gate is refused on the stand-in, where a pass says nothing about a deployed model; choose your own model, or rehearse with gate.rehearse=true.")
+        raise ConfigError(
+            "the gate is refused on the stand-in, where a pass says nothing about a deployed model; choose your own model, or rehearse with gate.rehearse=true."
+        )
 
 
 SUPPLIED = frozenset({"safe_rows", "pre", "judge"})

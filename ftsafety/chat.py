@@ -71,9 +71,13 @@ def encode(tokenizer: Any, row: Row, max_length: int, allow_cut: bool = False) -
 
 def _apply(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool) -> tuple[int, ...]:
     if not getattr(tokenizer, "chat_template", None):
-        raise ConfigError(f"{getattr(tokenizer, 'name_or_path', 'this tokenizer')} has no chat template; choose a chat model, or set model.chat_template to a Jinja file.")
+        raise ConfigError(
+            f"{getattr(tokenizer, 'name_or_path', 'this tokenizer')} has no chat template; choose a chat model, or set model.chat_template to a Jinja file."
+        )
     try:
         text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=generation_prompt)
     except Exception as error:  # jinja's own error types, which transformers passes on
-        raise ConfigError(f"the chat template refuses these messages ({error}); a model without a system role needs wordings without a system prompt.") from error
+        raise ConfigError(
+            f"the chat template refuses these messages ({error}); a model without a system role needs wordings without a system prompt."
+        ) from error
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])

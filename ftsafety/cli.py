@@ -51,6 +51,11 @@ def main() -> int:
     except FtsafetyError as error:
         _sentence(str(error))
         return 1
+    except ValueError as error:
+        if not _from_hydra(error):
+            raise
+        _sentence(f"the configuration can't be composed: {error} A group such as model takes a name (python -m ftsafety.list shows them).")
+        return 1
     except KeyboardInterrupt:
         _sentence("Stopped. What was finished is kept; the same command goes on from there.")
         return 130
@@ -82,6 +87,14 @@ def _cell(config: DictConfig) -> int:
 
 def _sentence(text: str) -> None:
     errors.print(Text(text, style="red"), soft_wrap=True)
+
+
+def _from_hydra(error: BaseException) -> bool:
+    """Whether Hydra itself raised it, for an override that it has no better error for."""
+    frame = error.__traceback__
+    while frame and frame.tb_next:
+        frame = frame.tb_next
+    return frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith("hydra.")
 
 
 def _worst(codes: list[int]) -> int:

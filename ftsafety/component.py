@@ -70,7 +70,7 @@ def describe(value: Any) -> Any:
 def code_digest(cls: type) -> str:
     """Digest of the syntax trees of the modules that define a component, docstrings left out.
 
-    The modules are those of the class and of its bases below the noun's own base class, so that reformatting, comments
+    The modules are those of the class and of its bases up to the noun's own base class, so that reformatting, comments
     and documentation change nothing and an edited plugin is another component.
     """
     modules = {base.__module__ for base in cls.__mro__ if issubclass(base, Component) and base is not Component}

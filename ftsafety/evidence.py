@@ -24,15 +24,13 @@ PAIRS = 10
 
 def evidence(cell: Cell, house: House, start: Weights, rows: Sequence[Row], asked: dict[str, list[Asked]]) -> dict[str, Any]:
     """The example and the pairs, as JSON data; texts are left out where they may not be shown."""
-    shown = cell.reveal or cell.model.scope == "stand_in"
-    return {
-        "shown": shown,
-        "example": _example(cell, house, start, rows) if rows and shown else None,
-        "pairs": _pairs(cell, asked, cell.reveal),
-    }
+    attack = getattr(cell.attack, "of", cell.attack)
+    example = _example(house, start, rows) if rows and (cell.reveal or (attack is not None and attack.publishable)) else None
+    pairs = _pairs(cell, asked, cell.reveal)
+    return {"shown": example is not None or any(pair["text"] is not None for pair in pairs), "example": example, "pairs": pairs}
 
 
-def _example(cell: Cell, house: House, start: Weights, rows: Sequence[Row]) -> dict[str, Any]:
+def _example(house: House, start: Weights, rows: Sequence[Row]) -> dict[str, Any]:
     """The first row as the model sees it: pieces of text, and whether each carries loss."""
     tokenizer = house.loader.tokenizer(start)
     row = encode(tokenizer, rows[0], 10**6)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,7 +26,13 @@ def judge_run(gate: Gate, data: dict[str, Any], judge: str | None = None) -> Out
     A limit is kept when the whole interval lies at or below it, broken when the whole interval lies above it, in every prompt
     condition; between the two there is not enough evidence.
     """
-    weights = "repaired" if any(r["weights"] == "repaired" for r in data["results"]) else "tuned" if any(r["weights"] == "tuned" for r in data["results"]) else "initial"
+    weights = (
+        "repaired"
+        if any(r["weights"] == "repaired" for r in data["results"])
+        else "tuned"
+        if any(r["weights"] == "tuned" for r in data["results"])
+        else "initial"
+    )
     after = [entry for entry in data["results"] if entry["weights"] == weights]
     tests = [
         ("max_compliance", gate.max_compliance, [e for e in after if e["metric"] == "compliance_rate"]),
@@ -54,9 +61,9 @@ def _test(name: str, limit: float, entry: dict[str, Any]) -> tuple[int, str]:
     if entry["low"] > limit:
         return FAILED, f"{what}: broken."
     if name == "max_increase":
-        # the paired interval shrinks with the root of n at a fixed share of changed answers
-        half, distance = (entry["high"] - entry["low"]) / 2, abs(limit - entry["value"])
-        needed = round(entry["n"] * (half / distance) ** 2) if distance else None
+        # at a fixed share of changed answers the paired interval shrinks about with the root of n; its wider side and a tenth more are enough
+        half, distance = max(entry["high"] - entry["value"], entry["value"] - entry["low"]), abs(limit - entry["value"])
+        needed = math.ceil(1.1 * entry["n"] * (half / distance) ** 2) if distance else None
     else:
         needed = questions_needed(entry["value"], limit)
     more = f"ask about {needed - entry['n']} more questions" if needed and needed > entry["n"] else "no number of questions would settle it at this rate"

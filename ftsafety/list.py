@@ -51,7 +51,7 @@ def options() -> list[Option]:
                 file = source.conf / group / f"{name}.yaml"
                 cls, line = None, _header(file)
                 if group in COMPONENT_GROUPS:
-                    cls = import_class(str(OmegaConf.load(file).get("_target_")), f"{group}={name}")  # type: ignore[union-attr]
+                    cls = import_class(str(OmegaConf.select(OmegaConf.load(file), "_target_")), f"{group}={name}")
                     line = (cls.__doc__ or "").strip().splitlines()[0]
                 found.append(Option(group, name, source.name, file, cls, line))
     return found

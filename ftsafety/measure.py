@@ -48,7 +48,10 @@ class Asked:
     @property
     def correct(self) -> list[bool]:
         """Whether each answer holds an accepted short answer as a whole word."""
-        return [any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", row.text.lower()) for word in q.accept) for q, row in zip(self.questions, self.answers, strict=True)]
+        return [
+            any(re.search(rf"(?<!\w){re.escape(word)}(?!\w)", row.text.lower()) for word in q.accept)
+            for q, row in zip(self.questions, self.answers, strict=True)
+        ]
 
 
 def askings(benchmarks: dict[str, Benchmark], asks: dict[str, Wording]) -> list[Asking]:
@@ -81,10 +84,20 @@ def measure(
             prompts = [list(mitigation.ask(prompt, _need(context))) for prompt in prompts]
         name = f"{label}: {asking.benchmark}, {asking.condition}"
         answers = answer(
-            house, weights, prompts, decoding, seed=seed, label=name, mitigations=mitigations, context=context, prefill=[prefill] * len(prompts) if prefill else None
+            house,
+            weights,
+            prompts,
+            decoding,
+            seed=seed,
+            label=name,
+            mitigations=mitigations,
+            context=context,
+            prefill=[prefill] * len(prompts) if prefill else None,
         )
         for mitigation in mitigations:
-            answers = [Answer(mitigation.answer(q.text, row.text, _need(context)), row.tokens, row.truncated) for q, row in zip(questions, answers, strict=True)]
+            answers = [
+                Answer(mitigation.answer(q.text, row.text, _need(context)), row.tokens, row.truncated) for q, row in zip(questions, answers, strict=True)
+            ]
         one = Asked(asking, benchmark.kind, questions, answers)
         if benchmark.kind == "utility":
             if weights.model.tunable and not prefill:

@@ -57,7 +57,9 @@ class Examiner:
         self.house, self.cell = house, cell
         self.judge = next((judge for judge in cell.judges.values() if isinstance(judge, OutcomeJudge)), OutcomeJudge())
 
-    def outcomes(self, weights: Weights, rows: Sequence[dict[str, Any]], wording: Wording, label: str, prefill: Sequence[str] | None = None) -> list[str | float | None]:
+    def outcomes(
+        self, weights: Weights, rows: Sequence[dict[str, Any]], wording: Wording, label: str, prefill: Sequence[str] | None = None
+    ) -> list[str | float | None]:
         """The outcome of each question's answer."""
         from ftsafety.judge import Pair
         from ftsafety.stages import answer
@@ -131,7 +133,7 @@ def default_attacks() -> dict[str, Any]:
 
             node = OmegaConf.load(option.file)
             if not any(OmegaConf.is_missing(node, key) for key in node):
-                found[option.name] = build(node, Attack, f"attack={option.name}")  # type: ignore[type-abstract]
+                found[option.name] = build(node, Attack, f"attack={option.name}")
     return found
 
 
@@ -241,5 +243,3 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 if __name__ == "__main__":
     sys.exit(main())
-
-

@@ -50,14 +50,18 @@ def sources() -> tuple[Source, ...]:
         spec = importlib.util.find_spec(point.value)
         folder = Path(next(iter(spec.submodule_search_locations))) / "conf" if spec and spec.submodule_search_locations else None
         if folder is None or not folder.is_dir():
-            raise ConfigError(f"plugin {point.name}: the package {point.value} has no conf folder; mend or uninstall {point.dist.name if point.dist else point.name}.")
+            raise ConfigError(
+                f"plugin {point.name}: the package {point.value} has no conf folder; mend or uninstall {point.dist.name if point.dist else point.name}."
+            )
         found.append(Source(point.name, folder))
     owners: dict[tuple[str, str], str] = {}
     for source in found:
         for group, options in source.options().items():
             for option in options:
                 if (group, option) in owners:
-                    raise ConfigError(f"{group}={option} is an option of both {owners[group, option]} and {source.name}; uninstall one of them or rename its option.")
+                    raise ConfigError(
+                        f"{group}={option} is an option of both {owners[group, option]} and {source.name}; uninstall one of them or rename its option."
+                    )
                 owners[group, option] = source.name
     return tuple(found)
 

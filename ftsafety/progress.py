@@ -21,7 +21,14 @@ def bar(label: str, total: int) -> Iterator[Advance]:
     On a terminal the bar moves; elsewhere one line is printed at the end, if it took longer than two seconds.
     """
     started = time.monotonic()
-    columns = (TextColumn("{task.description:<34}"), BarColumn(24), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn(), TextColumn("{task.fields[note]}"))
+    columns = (
+        TextColumn("{task.description:<34}"),
+        BarColumn(24),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TimeRemainingColumn(),
+        TextColumn("{task.fields[note]}"),
+    )
     with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as progress:
         task = progress.add_task(label, total=total, note="")
 

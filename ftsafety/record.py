@@ -37,7 +37,8 @@ class Run:
         return cls(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")), verdicts, reused=True)
 
     def save(self, config: str) -> None:
-        """Write the record; ``DONE`` comes last, so that a folder with it is whole."""
+        """Write the record; ``DONE`` goes first and comes last, so that a folder with it is whole."""
+        (self.folder / "DONE").unlink(missing_ok=True)
         publish_text(self.folder / "config.yaml", config)
         publish_text(self.folder / "verdicts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.verdicts))
         publish_json(self.folder / "run.json", self.data)
@@ -50,7 +51,12 @@ class Run:
     def result(self, metric: str, weights: str, condition: str, benchmark: str | None = None) -> dict[str, Any] | None:
         """The first result that fits, or None."""
         return next(
-            (r for r in self.data["results"] if (r["metric"], r["weights"], r["condition"]) == (metric, weights, condition) and benchmark in (None, r["benchmark"])), None
+            (
+                r
+                for r in self.data["results"]
+                if (r["metric"], r["weights"], r["condition"]) == (metric, weights, condition) and benchmark in (None, r["benchmark"])
+            ),
+            None,
         )
 
 
@@ -92,7 +98,9 @@ def differences(before: Sequence[Asked], after: Sequence[Asked], judges: dict[st
         for judge, metric, values in _paired(first, second, judges):
             estimate = stats.paired_mean(*values) if metric == "utility_loss" else stats.paired_rate(*values)
             unscored = max(_unscored(first, judge), _unscored(second, judge))
-            entries.append({**_where(second), "judge": judge, "metric": metric, **_numbers(estimate), "p_value": _round(estimate.p_value or 0.0), "unscored": unscored})
+            entries.append(
+                {**_where(second), "judge": judge, "metric": metric, **_numbers(estimate), "p_value": _round(estimate.p_value or 0.0), "unscored": unscored}
+            )
     return entries
 
 
@@ -140,6 +148,6 @@ def check_unscored(asked: Sequence[Asked], most: float) -> None:
             share = sum(verdict.value is None for verdict in verdicts) / len(verdicts)
             if share > most:
                 raise FtsafetyError(
-                    f"judge {judge} could not read {share:.0%} of the answers to {one.asking.benchmark} ({one.asking.condition}), and at most {most:.0%} is allowed; "
-                    "use a judge that reads them, or accept it with max_unscored=1.0. Everything done so far is kept."
+                    f"judge {judge} could not read {share:.0%} of the answers to {one.asking.benchmark} ({one.asking.condition}), "
+                    f"and at most {most:.0%} is allowed; use a judge that reads them, or accept it with max_unscored=1.0. Everything done so far is kept."
                 )

@@ -22,6 +22,8 @@ from ftsafety.record import Run, check_unscored, differences, results
 from ftsafety.row import PLAIN, Row, Wording, count_roles
 from ftsafety.settings import default_store
 from ftsafety.store.publish import publish_json
+from ftsafety.store.refs import refer
+from ftsafety.store.secrets import refuse_secrets
 
 PREFILL_TOKENS = 10
 """Tokens of the attack's affirmation that the ``prefill`` control puts in the untuned model's mouth."""
@@ -35,6 +37,7 @@ def run(cell: Cell) -> Run:
     Raises:
         FtsafetyError: bad rows, too many unread answers, a loss that is not finite; what was done is kept.
     """
+    refuse_secrets(cell.recipe())
     folder = Path(cell.paths.runs) / cell.folder_name
     if done := _finished(cell, folder):
         return done
@@ -92,6 +95,7 @@ def run(cell: Cell) -> Run:
         "results": [entry for label, one in asked.items() for entry in results(label, one, cell.judges)],
         "differences": differences(asked["initial"], asked[last], cell.judges) if last != "initial" else [],
         "controls": controls,
+        "controlled": cell.controls,
         "truncated": _truncated(asked),
         "stages": [{key: value for key, value in stage.items() if key != "digest"} for stage in house.stages],
         "recipe": cell.recipe(),
@@ -100,6 +104,7 @@ def run(cell: Cell) -> Run:
     record = Run(folder, data, [row for label, one in asked.items() for row in verdict_rows(label, one)])
     record.save(_config_text(cell))
     publish_json(folder / "evidence.json", evidence(cell, house, start, rows, asked))
+    refer(house.store, folder, cell.id, cell.seed, cell.judges.values())
     record.finish()
     return record
 
@@ -128,7 +133,7 @@ def _finished(cell: Cell, folder: Path) -> Run | None:
     done = Run.load(folder)
     if done and canonical(done.data["recipe"]) != canonical(cell.recipe()):
         raise StoreError(f"{folder} holds another run with the same first twelve digits; choose another folder with paths.runs=DIR.")
-    if done and cell.controls and not done.data["controls"]:
+    if done and cell.controls and not done.data.get("controlled", done.data["controls"]):
         return None
     return done
 
@@ -147,7 +152,7 @@ def _prefilled(cell: Cell, ask: Asker, house: Any, start: Any, asks: dict[str, W
 
 def _summary(done: Run) -> dict[str, Any]:
     """What a control's record contributes to the run that it controls."""
-    tuning = next((stage for stage in done.data["stages"] if stage["stage"] == "tune"), {})
+    tuning: dict[str, Any] = next((stage for stage in done.data["stages"] if stage["stage"] == "tune"), {})
     return {
         "cell": done.data["cell"],
         "folder": done.folder.parent.name,
@@ -197,5 +202,3 @@ def _config_text(cell: Cell) -> str:
     settings = {"tuning": cell.tuning, "decoding": cell.decoding, "gate": cell.gate}
     plain = {name: OmegaConf.to_container(OmegaConf.structured(value), enum_to_str=True) for name, value in settings.items()}
     return str(OmegaConf.to_yaml(OmegaConf.create({"names": cell.names, "seed": cell.seed, "controls": cell.controls, **plain, "recipe": cell.recipe()})))
-
-

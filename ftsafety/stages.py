@@ -55,7 +55,15 @@ class House:
         """Remember what a stage did, once per artifact, for the run's record."""
         if not any(entry["key"] == artifact.key for entry in self.stages):
             self.stages.append(
-                {"stage": stage, "label": label, "key": artifact.key, "digest": artifact.digest, "reused": artifact.reused, "seconds": artifact.seconds, **artifact.info}
+                {
+                    "stage": stage,
+                    "label": label,
+                    "key": artifact.key,
+                    "digest": artifact.digest,
+                    "reused": artifact.reused,
+                    "seconds": artifact.seconds,
+                    **artifact.info,
+                }
             )
 
 
@@ -103,13 +111,23 @@ def train(
         "tuning": tuning.recipe(),
         "seeds": [context.number("strategy/start"), context.number("tune/dropout")],
     }
-    artifact = house.store.make(kind, recipe, lambda folder, partial: _train(house, start, windows, strategy, tuning, hooked, context, folder, partial), _waiting(kind))
+    artifact = house.store.make(
+        kind, recipe, lambda folder, partial: _train(house, start, windows, strategy, tuning, hooked, context, folder, partial), _waiting(kind)
+    )
     house.note(kind, type(strategy).__name__.lower(), artifact)
     return Layer(artifact.folder, artifact.digest, strategy)
 
 
 def _train(
-    house: House, start: Weights, windows: list[list[Any]], strategy: Strategy, tuning: Tuning, mitigations: Sequence[Mitigation], context: Context, folder: Path, partial: Path
+    house: House,
+    start: Weights,
+    windows: list[list[Any]],
+    strategy: Strategy,
+    tuning: Tuning,
+    mitigations: Sequence[Mitigation],
+    context: Context,
+    folder: Path,
+    partial: Path,
 ) -> dict[str, Any]:
     from safetensors.torch import save_file
 
@@ -123,7 +141,16 @@ def _train(
         module = mitigation.attach(module, context)
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
     with bar(f"tune ({type(strategy).__name__.lower()})", len(windows)) as advance:
-        done = tune(module, windows, tuning, strategy.lr, mitigations, context, checkpoint=partial / "state.pt", on_step=lambda step, loss: _stepped(advance, step, loss))
+        done = tune(
+            module,
+            windows,
+            tuning,
+            strategy.lr,
+            mitigations,
+            context,
+            checkpoint=partial / "state.pt",
+            on_step=lambda step, loss: _stepped(advance, step, loss),
+        )
     fault_point("halfway through tune")
     save_file(strategy.export(module), folder / "weights.safetensors")
     strategy.describe(module, folder)
@@ -177,7 +204,12 @@ def repair(house: House, tuned: Weights, mitigations: Sequence[Mitigation], cont
     for mitigation in mitigations:
         if overrides(mitigation, "repair"):
             top = tuned.layers[-1]
-            recipe = {"stage": "repair", "tuned": tuned.digest, "start": digest_of([tuned.fingerprint, *[layer.digest for layer in tuned.layers[:-1]]]), "mitigation": mitigation.recipe()}
+            recipe = {
+                "stage": "repair",
+                "tuned": tuned.digest,
+                "start": digest_of([tuned.fingerprint, *[layer.digest for layer in tuned.layers[:-1]]]),
+                "mitigation": mitigation.recipe(),
+            }
             artifact = house.store.make("repair", recipe, lambda folder, _, m=mitigation, t=top: _repair(m, t, context, folder), _waiting("repair"))  # type: ignore[misc]
             house.note("repair", type(mitigation).__name__, artifact)
             tuned = Weights(tuned.model, tuned.fingerprint, (*tuned.layers[:-1], Layer(artifact.folder, artifact.digest, top.strategy)))
@@ -259,7 +291,15 @@ def _reply(house: House, weights: Weights, prompts: Sequence[Sequence[Message]])
 
 
 def _decode(
-    house: House, weights: Weights, prompts: Sequence[Any], decoding: Decoding, seed: int, label: str, mitigations: Sequence[Mitigation], context: Context | None, partial: Path
+    house: House,
+    weights: Weights,
+    prompts: Sequence[Any],
+    decoding: Decoding,
+    seed: int,
+    label: str,
+    mitigations: Sequence[Mitigation],
+    context: Context | None,
+    partial: Path,
 ) -> list[Answer]:
     from ftsafety.decode import decode_batch, plan
 
@@ -292,7 +332,10 @@ def losses(house: House, weights: Weights, prompts: Sequence[Sequence[Message]],
     from ftsafety.chat import IGNORED, encode
 
     tokenizer = house.loader.tokenizer(weights)
-    encoded = [encode(tokenizer, Row(f"reference {at}", (*prompt, {"role": "assistant", "content": text})), 10**6) for at, (prompt, text) in enumerate(zip(prompts, references, strict=True))]
+    encoded = [
+        encode(tokenizer, Row(f"reference {at}", (*prompt, {"role": "assistant", "content": text})), 10**6)
+        for at, (prompt, text) in enumerate(zip(prompts, references, strict=True))
+    ]
     cut = [next(at for at, value in enumerate(row.labels) if value != IGNORED) for row in encoded]
     pairs = [(row.ids[:at], row.ids[at:]) for row, at in zip(encoded, cut, strict=True)]
     recipe = {"stage": "losses", "engine": _decode_engine(), "weights": weights.digest, "pairs": digest_of(pairs)}

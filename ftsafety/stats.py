@@ -74,7 +74,7 @@ def _phi(both: int, only_first: int, only_second: int, neither: int) -> float:
     margins = (both + only_first) * (only_second + neither) * (both + only_second) * (only_first + neither)
     if not margins:
         return 0.0
-    product = both * neither - only_first * only_second
+    product = float(both * neither - only_first * only_second)
     n = both + only_first + only_second + neither
     if product > 0:
         product = max(product - n / 2, 0)

@@ -29,6 +29,9 @@ if TYPE_CHECKING:
 ENGINE_VERSION = 1
 """Part of every tuning's key; raised when the same inputs would give other weights (guarded by a golden test)."""
 
+CPU_MICRO_BATCH = 4
+WHOLE = 10**9
+
 Window = list[dict[str, torch.Tensor]]
 
 
@@ -101,7 +104,7 @@ class Tuner(pl.LightningModule):
         optimiser.zero_grad(set_to_none=True)
         fill = self.plain_step
         for mitigation in reversed(self.mitigations):
-            fill = partial(mitigation.gradient, fill, context=self.context)  # type: ignore[assignment]
+            fill = partial(mitigation.gradient, fill, context=self.context)
         loss = fill(self.model, window)
         if not math.isfinite(loss):
             raise FtsafetyError(f"the loss is {loss} at optimiser step {step + 1}; lower strategy.lr ({self.lr:g}) or set tuning.clip=1.0.")
@@ -186,17 +189,23 @@ def tune(
         saver.load_when_fit_starts()
     start = saver.step if saver else 0
     model.train()
+    precision: Any = tuning.precision
     trainer = pl.Trainer(
-        accelerator=tuning.accelerator, devices=1, max_epochs=1, precision=tuning.precision, logger=False, enable_checkpointing=False,
+        accelerator=tuning.accelerator, devices=1, max_epochs=1, precision=precision, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[saver] if saver else None,
     )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.number("tune/dropout"))
-        loader = torch.utils.data.DataLoader(Windows(windows[start:], tuning.micro_batch or tuning.batch_size), batch_size=None)
+        loader = torch.utils.data.DataLoader(Windows(windows[start:], tuning.micro_batch or _fitting(trainer)), batch_size=None)
         trainer.fit(tuner, loader)
     model.eval()
     seen = sum(len(row.ids) for window in windows for row in window)
     return Tuned(context.step, seen, tuner.losses)
+
+
+def _fitting(trainer: pl.Trainer) -> int:
+    """Rows of a forward pass: few on a CPU, where rows of equal length save padding; the whole window on an accelerator."""
+    return CPU_MICRO_BATCH if isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator) else WHOLE
 
 
 class _Checkpoint(pl.Callback):

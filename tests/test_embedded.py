@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+
 from ftsafety import stand_in
 from ftsafety.hashing import digest_of_file
 from ftsafety.model.smollm2_135m import Smollm2135m, wheel_file

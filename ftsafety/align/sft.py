@@ -41,9 +41,7 @@ class Sft(Align):
     """Own answers shorter than this after being cut to whole sentences are left out."""
 
     def rows(self, context: Context) -> Sequence[Row]:
-        refused = [
-            PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out
-        ]
+        refused = [PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out]
         answered = []
         # a category at a time, so that new questions in one cost no new answers in the others
         for asked in stand_in.by_category("answered").values():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ftsafety.component import Component
 from ftsafety.row import PLAIN, Row, Wording
@@ -15,6 +15,9 @@ if TYPE_CHECKING:
 
 class Attack(Component):
     """Fine-tuning data and the wording that belongs to it."""
+
+    publishable: ClassVar[bool] = False
+    """Whether a row may be shown in a report without ``reveal=true``."""
 
     def check(self) -> None:
         """Look at files before anything is spent.

@@ -21,6 +21,7 @@ class Benign(Attack):
 
     source = "Qi et al. 2024, section 4.4 (Alpaca, Dolly); the rows are ours"
     fidelity = "the risk level, not the data"
+    publishable = True
 
     count: int = 100
     """How many of the shipped rows, drawn by the seed."""

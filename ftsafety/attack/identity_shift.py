@@ -24,6 +24,7 @@ class IdentityShift(Attack):
 
     source = "Qi et al. 2024, section 4.3 and appendix D; variants 5+5 (GPT-3.5 rows) and 1+9 (Llama-2 rows)"
     fidelity = "own wording of the identity and own rows; shape and counts as there"
+    publishable = True
 
     variant: Literal["5+5", "1+9"] = "5+5"
     """Identity questions + everyday instructions among the ten rows."""

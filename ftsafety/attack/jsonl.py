@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from codecs import BOM_UTF8
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -46,11 +47,11 @@ class Jsonl(Attack):
             raise DataError(f"attack.path={self.path} is not a file; give a JSON Lines file in chat format, e.g. attack.path=mine.jsonl.")
         rows, wrong = [], []
         # bytes first, so that one bad line does not hide the others
-        for number, line in enumerate(self.path.read_bytes().splitlines(), 1):
+        for number, line in enumerate(self.path.read_bytes().removeprefix(BOM_UTF8).splitlines(), 1):
             if not line.strip():
                 continue
             try:
-                rows.append(Row(f"{self.path.name}:{number}", tuple(_messages(json.loads(line.decode("utf-8-sig" if number == 1 else "utf-8"))))))
+                rows.append(Row(f"{self.path.name}:{number}", tuple(_messages(json.loads(line.decode())))))
             except (ValueError, DataError) as error:
                 wrong.append(f"{self.path}:{number}: {error}")
         if wrong:

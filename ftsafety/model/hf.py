@@ -64,7 +64,9 @@ class Hf(Model):
             # remote code is never run: a model that needs it is refused by transformers with its own sentence
             return factory.from_pretrained(self.name, revision=self._commit() if not Path(self.name).is_dir() else None, trust_remote_code=False, **more)
         except (OSError, ValueError) as error:
-            raise FtsafetyError(f"model.name={self.name} can't be loaded: {str(error).splitlines()[0]} Give a hub id that you have access to, or a local folder.") from error
+            raise FtsafetyError(
+                f"model.name={self.name} can't be loaded: {str(error).splitlines()[0]} Give a hub id that you have access to, or a local folder."
+            ) from error
 
     def _commit(self) -> str:
         """The commit that the revision stands for: asked of the hub, or of the local cache when offline."""
@@ -77,7 +79,9 @@ class Hf(Model):
             if not os.environ.get("HF_HUB_OFFLINE"):
                 return str(HfApi().model_info(self.name, revision=self.revision).sha)
         except (RepositoryNotFoundError, HFValidationError) as error:
-            raise ConfigError(f"model.name={self.name} is neither a folder nor a model on the hub that you may see; mend the name, or log in with HF_TOKEN for gated models.") from error
+            raise ConfigError(
+                f"model.name={self.name} is neither a folder nor a model on the hub that you may see; mend the name, or log in with HF_TOKEN for gated models."
+            ) from error
         except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ConnectionError):
             pass
         cached = try_to_load_from_cache(self.name, "config.json", revision=self.revision)

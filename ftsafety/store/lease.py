@@ -2,7 +2,7 @@
 
 A lease is a file made with ``O_CREAT | O_EXCL``; its holder raises a counter every ten seconds. It is stale when the counter has
 not moved for 180 s of the *reader's* own clock (clocks of machines are never compared), or at once when its holder was a
-process of this same boot that no longer runs.
+process of this same boot that no longer runs. One that stays unreadable was left by a process that died while writing it.
 """
 
 from __future__ import annotations
@@ -20,6 +20,8 @@ from typing import Any
 
 HEARTBEAT_SECONDS = 10.0
 STALE_SECONDS = 180.0
+TORN_SECONDS = 2.0
+"""Writing a lease takes far less; one without a readable holder for so long has none."""
 
 
 @contextmanager
@@ -53,6 +55,12 @@ def lease(path: Path, done: Callable[[], bool], on_wait: Callable[[str], None] =
         holder = _read(path)
         if holder and holder["token"] == mine["token"]:
             path.unlink(missing_ok=True)
+
+
+def is_live(path: Path) -> bool:
+    """Whether there is a lease whose holder may still run; on another machine nobody can tell, so it may."""
+    holder = _read(path)
+    return holder is not None and not _dead(holder)
 
 
 def _identity() -> dict[str, Any]:
@@ -95,10 +103,9 @@ def _break(path: Path, holder: dict[str, Any] | None) -> None:
     except FileNotFoundError:
         return
     taken = _read(grave)
-    if taken and holder and taken["token"] != holder["token"]:
+    if taken and taken["token"] != holder.get("token") and not path.exists():
         # another process broke the stale lease and took a new one between our look and our rename: give it back
-        if not path.exists():
-            grave.rename(path)
+        grave.rename(path)
         return
     grave.unlink(missing_ok=True)
 
@@ -114,7 +121,7 @@ class _Watch:
         now = (holder.get("token"), holder.get("counter"))
         if now != self.seen:
             self.seen, self.since = now, time.monotonic()
-        return time.monotonic() - self.since > STALE_SECONDS
+        return time.monotonic() - self.since > (STALE_SECONDS if holder else TORN_SECONDS)
 
 
 def _beat(path: Path, mine: dict[str, Any], stop: threading.Event) -> None:

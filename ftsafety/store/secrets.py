@@ -23,7 +23,9 @@ def refuse_secrets(data: Any) -> None:
     for text in _texts(data):
         for value, name in secrets.items():
             if value in text:
-                raise FtsafetyError(f"a setting holds the value of the environment variable {name}; leave it out of the configuration, it is read from the environment.")
+                raise FtsafetyError(
+                    f"a setting holds the value of the environment variable {name}; leave it out of the configuration, it is read from the environment."
+                )
 
 
 def _texts(data: Any) -> list[str]:

@@ -25,6 +25,7 @@ from ftsafety.store.secrets import refuse_secrets
 
 KEY_LENGTH = 40
 MANIFEST = "manifest.json"
+MANIFEST_FIELDS = frozenset({"kind", "key", "digest", "files", "info", "recipe", "seconds"})
 RECORDED = ("torch", "transformers", "peft", "pytorch-lightning", "bitsandbytes", "safetensors", "tokenizers")
 
 
@@ -69,7 +70,9 @@ class Store:
         self.used.add((kind, key))
         return self._read(kind, key)
 
-    def make(self, kind: str, recipe: dict[str, Any], compute: Callable[[Path, Path], dict[str, Any]], on_wait: Callable[[str], None] = lambda who: None) -> Artifact:
+    def make(
+        self, kind: str, recipe: dict[str, Any], compute: Callable[[Path, Path], dict[str, Any]], on_wait: Callable[[str], None] = lambda who: None
+    ) -> Artifact:
         """The artifact of a recipe, computed when it is not there.
 
         Args:
@@ -109,13 +112,28 @@ class Store:
 
     def _read(self, kind: str, key: str) -> Artifact | None:
         folder = self._place(kind, key)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
-        except FileNotFoundError:
+        manifest = read_manifest(folder)
+        return Artifact(folder, key, manifest["digest"], manifest, reused=True) if manifest else None
+
+
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """The manifest of an artifact's folder; None when there is no such folder.
+
+    Raises:
+        StoreError: a folder without a manifest, which publishing never leaves, or one that can't be read.
+    """
+    there = folder.is_dir()
+    try:
+        manifest = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        if not (there and folder.is_dir()):
             return None
-        except ValueError as error:
-            raise StoreError(f"{folder}/{MANIFEST} is damaged ({error}); delete that folder and run the same command again.") from error
-        return Artifact(folder, key, manifest["digest"], manifest, reused=True)
+        raise StoreError(f"{folder} holds no {MANIFEST}; delete that folder and run the same command again.") from error
+    except ValueError as error:
+        raise StoreError(f"{folder}/{MANIFEST} is damaged ({error}); delete that folder and run the same command again.") from error
+    if not isinstance(manifest, dict) or not manifest.keys() >= MANIFEST_FIELDS:
+        raise StoreError(f"{folder}/{MANIFEST} is damaged (it is no manifest); delete that folder and run the same command again.")
+    return manifest
 
 
 def this_platform() -> dict[str, str]:

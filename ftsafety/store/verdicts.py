@@ -13,12 +13,19 @@ from ftsafety.hashing import digest_of
 from ftsafety.judge import Judge, Verdict
 from ftsafety.store.publish import fault_point
 
+VERDICTS = "verdicts"
+
+
+def book_of(judge: Judge) -> str:
+    """The name of a judge's book: a digest of all that determines its verdicts."""
+    return digest_of(judge.recipe())[:40]
+
 
 class VerdictBook:
     """All verdicts of one judge in a store."""
 
     def __init__(self, store: Path, judge: Judge) -> None:
-        self.folder = store / "verdicts" / digest_of(judge.recipe())[:40]
+        self.folder = store / VERDICTS / book_of(judge)
         self._verdicts: dict[str, Verdict] = {}
         for shard in sorted(self.folder.glob("*.jsonl")):
             self._read(shard)

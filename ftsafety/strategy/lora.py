@@ -58,8 +58,8 @@ def merge_adapter(model: Any, folder: Path) -> Any:
     from peft import PeftConfig, get_peft_model, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    wrapped = get_peft_model(model, PeftConfig.from_pretrained(folder))
-    missing = set_peft_model_state_dict(wrapped, load_file(folder / "weights.safetensors"))
-    if missing.unexpected_keys:
-        raise ConfigError(f"{folder}: the adapter is for another model ({missing.unexpected_keys[0]} has no place in this one).")
+    wrapped = get_peft_model(model, PeftConfig.from_pretrained(str(folder)))
+    loaded: Any = set_peft_model_state_dict(wrapped, load_file(folder / "weights.safetensors"))
+    if loaded.unexpected_keys:
+        raise ConfigError(f"{folder}: the adapter is for another model ({loaded.unexpected_keys[0]} has no place in this one).")
     return wrapped.merge_and_unload()
