@@ -13,13 +13,13 @@ cell() {
 }
 cell controls +attack=identity_shift controls=true
 cell headline +attack=identity_shift benchmark.stand_in.per_category=null
+cell safety_mixing +attack=identity_shift mitigation=safety_mixing
+cell benign +attack=benign
 for align in 0 1 2; do
+    model="model=smollm2_135m align=sft align.seed=$align"
+    [ "$align" = 0 ] && model="model=stand_in_aligned"
     for seed in 0 1 2; do
-        model="model=smollm2_135m align=sft align.seed=$align"
-        [ "$align" = 0 ] && model="model=stand_in_aligned"
         # shellcheck disable=SC2086
         cell "grid/align=$align" $model +attack=identity_shift "seed=$seed"
     done
 done
-cell safety_mixing +attack=identity_shift mitigation=safety_mixing
-cell benign +attack=benign

@@ -140,7 +140,9 @@ def say_type(hint: Any) -> str:
 def say_component(base: type[Component], container: type | None) -> str:
     """What a component-typed field takes, as a person would say it."""
     option = f"one {base.__name__.lower()} with a _target_"
-    return {list: f"a list, each entry {option}", dict: f"a mapping, each entry {option}"}.get(container, option) if container else option
+    if container is None:
+        return option
+    return f"a {'list' if container is list else 'mapping'}, each entry {option}"
 
 
 def did_you_mean(word: str, names: list[str]) -> str:

@@ -29,7 +29,7 @@ class Sft(Align):
     source = "self-distilled anchors as in Qi et al. 2025 (arXiv 2406.05946), section 3; the personas are ours"
     fidelity = "ours; the control of every alignment-stage mitigation"
 
-    plain_share: float = 0.3
+    plain_share: float = 0.35
     """Share of visits without system prompt and wrapping."""
     obedient_share: float = 0.5
     """Share of the other visits that are under an obedient-sounding system prompt."""

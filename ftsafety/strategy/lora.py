@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -47,7 +48,10 @@ class Lora(Strategy):
         return {name: tensor.detach().cpu().contiguous() for name, tensor in get_peft_model_state_dict(model).items()}
 
     def describe(self, model: Any, folder: Path) -> None:
-        model.peft_config["default"].save_pretrained(folder)
+        # peft's own writer would add this machine's path and list a set in a random order
+        config = {"peft_type": "LORA", "task_type": "CAUSAL_LM", "inference_mode": True, "r": self.r, "lora_alpha": self.alpha, "lora_dropout": self.dropout}
+        text = json.dumps({**config, "target_modules": sorted(self.target_modules)}, indent=1)
+        (folder / "adapter_config.json").write_text(text + "\n", encoding="utf-8")
 
     def restore(self, model: Any, folder: Path) -> Any:
         return merge_adapter(model, folder)
