@@ -167,9 +167,10 @@ def _check(cell: Cell) -> None:
             raise ConfigError(
                 f"mitigation={name} needs {', '.join(sorted(missing))}, which strategy={cell.names.get('strategy')} can't offer; choose another strategy."
             )
-    exclusive = [name for name, mitigation in cell.mitigations.items() if mitigation.exclusive]
-    if len(exclusive) > 1:
-        raise ConfigError(f"{' and '.join(exclusive)} each own the whole optimiser step; choose one of them.")
+    for stage in ("align", "tune"):
+        exclusive = [name for name, mitigation in cell.mitigations.items() if mitigation.exclusive and mitigation.stage == stage]
+        if len(exclusive) > 1:
+            raise ConfigError(f"{' and '.join(exclusive)} each own the whole optimiser step; choose one of them.")
     for benchmark in cell.benchmarks.values():
         benchmark.questions()
     if cell.attack:

@@ -61,9 +61,9 @@ def _test(name: str, limit: float, entry: dict[str, Any]) -> tuple[int, str]:
     if entry["low"] > limit:
         return FAILED, f"{what}: broken."
     if name == "max_increase":
-        # at a fixed share of changed answers the paired interval shrinks about with the root of n; its wider side and a tenth more are enough
+        # at a fixed share of changed answers the paired interval shrinks about with the root of n; its wider side and an eighth more are enough
         half, distance = max(entry["high"] - entry["value"], entry["value"] - entry["low"]), abs(limit - entry["value"])
-        needed = math.ceil(1.1 * entry["n"] * (half / distance) ** 2) if distance else None
+        needed = math.ceil(1.125 * entry["n"] * (half / distance) ** 2) if distance else None
     else:
         needed = questions_needed(entry["value"], limit)
     more = f"ask about {needed - entry['n']} more questions" if needed and needed > entry["n"] else "no number of questions would settle it at this rate"

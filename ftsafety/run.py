@@ -13,6 +13,7 @@ from typing import Any
 from ftsafety import stand_in
 from ftsafety.cell import Cell
 from ftsafety.context import Context
+from ftsafety.contract import asked_as_learned, check_disjoint
 from ftsafety.errors import StoreError
 from ftsafety.evidence import evidence
 from ftsafety.hashing import canonical
@@ -56,19 +57,22 @@ def run(cell: Cell) -> Run:
     if cell.align:
         start = align(house, start, cell.align, training["align"])
     context = tuning_context(house, start, cell.seed, mitigations, asks, cell.decoding)
-    ask = Asker(cell, house, plan, context, measure)
-    asked = {"initial": ask(start, "initial")}
     rows: Sequence[Row] = []
+    tuned = repaired = start
     if cell.attack:
         rows = cell.attack.examples(context)
-        layer = train(house, "tune", start, rows, cell.strategy, cell.tuning, training["tune"], context)
-        tuned = start.plus(layer)
+        check_disjoint(rows, cell.benchmarks)
+        tuned = start.plus(train(house, "tune", start, rows, cell.strategy, cell.tuning, training["tune"], context))
         repaired = repair(house, tuned, mitigations, context)
-        if any(overrides(m, "ask", "logits", "answer") for m in mitigations):
-            asked["initial_mitigated"] = ask(start, "initial_mitigated", mitigated=True)
+
+    ask = Asker(cell, house, plan, context, measure)
+    asked = {"initial": ask(start, "initial")}
+    if any(overrides(m, "ask", "logits", "answer") for m in mitigations):
+        asked["initial_mitigated"] = ask(start, "initial_mitigated", mitigated=True)
+    if tuned is not start:
         asked["tuned"] = ask(tuned, "tuned", mitigated=True)
-        if repaired is not tuned:
-            asked["repaired"] = ask(repaired, "repaired", mitigated=True)
+    if repaired is not tuned:
+        asked["repaired"] = ask(repaired, "repaired", mitigated=True)
     controls: dict[str, Any] = {}
     if cell.controls:
         if raw := cell.model.raw():
@@ -89,8 +93,9 @@ def run(cell: Cell) -> Run:
         "seed": cell.seed,
         "varied": sorted(purpose.partition("/")[0] + "/" + purpose.split("/")[1] for purpose in context.purposes),
         "rows": count_roles(rows),
+        "template": asked_as_learned(rows, asks.values()),
         "start_digest": start.digest,
-        "tuned_digest": tuned.digest if cell.attack else None,
+        "tuned_digest": tuned.digest if tuned is not start else None,
         "discrimination": _discrimination(asked["initial"], cell),
         "results": [entry for label, one in asked.items() for entry in results(label, one, cell.judges)],
         "differences": differences(asked["initial"], asked[last], cell.judges) if last != "initial" else [],

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 
-from ftsafety.chat import IGNORED, Encoded, encode
+from ftsafety.chat import IGNORED, Encoded
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
 from ftsafety.model.tiny import Tiny
@@ -41,7 +41,9 @@ def windows(chat: Any) -> Windows:
     return plan_windows(ROWS, CPU, chat.tokenizer, Context(0), [])
 
 
-def trained(chat: Any, windows: Sequence[Sequence[Encoded]], strategy: Strategy, tuning: Tuning = CPU, seed: int = 0, **more: Any) -> tuple[dict[str, torch.Tensor], Tuned]:
+def trained(
+    chat: Any, windows: Sequence[Sequence[Encoded]], strategy: Strategy, tuning: Tuning = CPU, seed: int = 0, **more: Any
+) -> tuple[dict[str, torch.Tensor], Tuned]:
     """The trainable weights after tuning a fresh copy of the model, and what the tuning says."""
     context = Context(seed)
     model = strategy.attach(copy.deepcopy(chat.module), context.number("strategy/start"))
@@ -56,7 +58,7 @@ def distance(a: dict[str, torch.Tensor], b: dict[str, torch.Tensor]) -> float:
 
 def moved(chat: Any, after: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """How far full tuning has moved each weight."""
-    return {name: after[name] - p for name, p in chat.module.named_parameters()}
+    return {name: after[name] - p.detach() for name, p in chat.module.named_parameters()}
 
 
 def norm(tensors: dict[str, torch.Tensor]) -> float:
@@ -101,7 +103,8 @@ def test_the_loss_is_the_token_mean_of_the_whole_window(chat: Any, windows: Wind
 @pytest.mark.parametrize("strategy", [Lora(lr=0.05), Full(lr=0.05)], ids=["lora", "full"])
 @pytest.mark.parametrize("optimiser", Optimiser, ids=lambda optimiser: optimiser.value)
 def test_accumulation_changes_nothing(chat: Any, windows: Windows, optimiser: Optimiser, strategy: Strategy, micro_batch: int) -> None:
-    tuning = dataclasses.replace(CPU, optimiser=optimiser)
+    """AdamW divides by each gradient's own size, which would blow up the rounding of gradients near 1e-8: hence the larger guard."""
+    tuning = dataclasses.replace(CPU, optimiser=optimiser, eps=1e-6)
     if optimiser is Optimiser.adamw:
         strategy = dataclasses.replace(strategy, lr=1e-3)
     whole, first = trained(chat, windows[:8], strategy, tuning)
@@ -116,7 +119,9 @@ def test_weights_of_rows_scale_their_loss(chat: Any, windows: Windows) -> None:
     window, sgd = windows[0], dataclasses.replace(CPU, optimiser=Optimiser.sgd)
 
     def step(weights: Sequence[float]) -> dict[str, torch.Tensor]:
-        return moved(chat, trained(chat, [[dataclasses.replace(row, weight=weight) for row, weight in zip(window, weights, strict=True)]], Full(lr=0.5), sgd)[0])
+        return moved(
+            chat, trained(chat, [[dataclasses.replace(row, weight=weight) for row, weight in zip(window, weights, strict=True)]], Full(lr=0.5), sgd)[0]
+        )
 
     one, other, both = step([2, 0, 0, 0]), step([0, 0, 0.5, 0]), step([2, 0, 0.5, 0])
     assert norm(one) > 2 * norm(other) > 0
@@ -152,7 +157,9 @@ def test_the_schedule_moves_the_weights(chat: Any, windows: Windows, schedule: S
     tuning = dataclasses.replace(CPU, schedule=schedule, warmup_steps=2, optimiser=Optimiser.sgd, clip=clip)
     model = Full(lr=lr).attach(copy.deepcopy(chat.module), 0)
     places = [{name: p.detach().clone() for name, p in model.named_parameters()}]
-    tune(model, windows, tuning, lr, [], Context(0), on_step=lambda step, loss: places.append({name: p.detach().clone() for name, p in model.named_parameters()}))
+    tune(
+        model, windows, tuning, lr, [], Context(0), on_step=lambda step, loss: places.append({name: p.detach().clone() for name, p in model.named_parameters()})
+    )
     lengths = [norm({name: after[name] - before[name] for name in after}) for before, after in zip(places, places[1:], strict=False)]
     assert lengths == pytest.approx([lr * clip * tuning.rate_at(step, len(windows)) for step in range(len(windows))], rel=1e-3)
 
@@ -256,4 +263,4 @@ def test_golden(chat: Any, windows: Windows) -> None:
     adamw, first = trained(chat, windows[:3], Full(lr=0.05), tuning)
     sgd, second = trained(chat, windows[:3], Lora(lr=2.0), dataclasses.replace(CPU, optimiser=Optimiser.sgd))
     found = [*first.losses, *second.losses, norm(moved(chat, adamw)), norm(sgd)]
-    assert (ENGINE_VERSION, [round(value, 4) for value in found]) == (1, [])
+    assert (ENGINE_VERSION, found) == (1, pytest.approx([5.6011, 5.5386, 5.1337, 5.6011, 5.5294, 5.3955, 13.9393, 3.6668], rel=1e-4))

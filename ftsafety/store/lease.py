@@ -136,8 +136,9 @@ def _beat(path: Path, mine: dict[str, Any], stop: threading.Event) -> None:
 
 
 def _boot_id() -> str:
+    """This boot, and the process numbers that are ours: containers share a boot, and number their processes on their own."""
     try:
-        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip() + " " + os.readlink("/proc/self/ns/pid")
     except OSError:
         return f"{socket.gethostname()}-without-boot-id"
 

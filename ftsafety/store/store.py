@@ -82,13 +82,15 @@ class Store:
         """
         refuse_secrets(recipe)
         key = self.key(recipe)
+        partial = self.folder / "partial" / f"{kind}-{key}"
         if found := self.get(kind, recipe):
+            # whoever published it may have died before this
+            shutil.rmtree(partial, ignore_errors=True)
             return found
         with lease(self.folder / "leases" / f"{kind}-{key}", lambda: self._read(kind, key) is not None, on_wait):
             if found := self._read(kind, key):
                 return found
             started = time.monotonic()
-            partial = self.folder / "partial" / f"{kind}-{key}"
             partial.mkdir(parents=True, exist_ok=True)
 
             def write(folder: Path) -> None:
