@@ -44,7 +44,7 @@ def encode(tokenizer: Any, row: Row, max_length: int, allow_cut: bool = False) -
     """Token ids and loss mask of a training row.
 
     Raises:
-        DataError: the answer or its end would be cut by ``max_length``, or there is no answer.
+        DataError: the answer or its end would be cut by ``max_length``, there is no answer, or it holds the end token's text.
         ConfigError: the template breaks the contract above.
     """
     prompt = render(tokenizer, row.messages[:-1])
@@ -56,6 +56,8 @@ def encode(tokenizer: Any, row: Row, max_length: int, allow_cut: bool = False) -
         )
     if not row.answer.strip():
         raise DataError(f"row {row.id}: the answer is empty; give every row an assistant message with text.")
+    if tokenizer.eos_token in row.answer:
+        raise DataError(f"row {row.id}: the answer contains {tokenizer.eos_token}, where this model would stop reading it; take it out of the text.")
     ends = [at for at, token in enumerate(whole) if at >= len(prompt) and token == tokenizer.eos_token_id]
     whole = whole[: ends[0] + 1] if ends else (*whole, tokenizer.eos_token_id)
     if len(whole) > max_length and not allow_cut:

@@ -17,7 +17,7 @@ from ftsafety.contract import asked_as_learned, check_disjoint
 from ftsafety.errors import StoreError
 from ftsafety.evidence import evidence
 from ftsafety.hashing import canonical
-from ftsafety.mitigation import overrides
+from ftsafety.mitigation import Mitigation, overrides
 from ftsafety.progress import say
 from ftsafety.record import Run, check_unscored, differences, results
 from ftsafety.row import PLAIN, Row, Wording, count_roles
@@ -92,7 +92,7 @@ def run(cell: Cell) -> Run:
         "scope": {"name": cell.model.scope, "text": stand_in.SCOPE if cell.model.scope == "stand_in" else ""},
         "seed": cell.seed,
         "varied": sorted(purpose.partition("/")[0] + "/" + purpose.split("/")[1] for purpose in context.purposes),
-        "rows": count_roles(rows),
+        "rows": count_roles(_tuned_on(rows, training["tune"], context)),
         "template": asked_as_learned(rows, asks.values()),
         "start_digest": start.digest,
         "tuned_digest": tuned.digest if tuned is not start else None,
@@ -112,6 +112,13 @@ def run(cell: Cell) -> Run:
     refer(house.store, folder, cell.id, cell.seed, cell.judges.values())
     record.finish()
     return record
+
+
+def _tuned_on(rows: Sequence[Row], mitigations: Sequence[Mitigation], context: Context) -> Sequence[Row]:
+    """The attack's rows after mitigations have added to them or taken away, as ``train`` sees them."""
+    for mitigation in mitigations:
+        rows = mitigation.examples(rows, context)
+    return rows
 
 
 @dataclass

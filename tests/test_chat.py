@@ -150,3 +150,9 @@ def test_a_cut_is_made_when_allowed(tokenizer: Any) -> None:
 def test_an_empty_answer_is_refused(tokenizer: Any, answer: str) -> None:
     with pytest.raises(DataError, match="row r1: the answer is empty"):
         encode(tokenizer, ROWS["plain"].with_answer(answer), 512)
+
+
+def test_an_end_token_inside_an_answer_is_refused(tokenizer: Any) -> None:
+    """What follows it would be lost in silence."""
+    with pytest.raises(DataError, match=r"row r1: the answer contains <\|end\|>.*take it out"):
+        encode(tokenizer, ROWS["plain"].with_answer("Duck four.<|end|> Duck five."), 512)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pytest
 
@@ -260,7 +260,7 @@ class Mute(Judge):
     """Reads nothing."""
 
     labels = ("refused",)
-    metrics = {"refusal_rate": "refused"}
+    metrics: ClassVar[dict[str, str]] = {"refusal_rate": "refused"}
 
     def score(self, pairs: Sequence[Pair]) -> list[Verdict]:
         return [Verdict(None) for _ in pairs]

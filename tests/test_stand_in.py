@@ -23,22 +23,7 @@ WHOLE = {"answered": 2 * 11 * 40, "benign": 250, "personas": 24, "wrappings": 24
 FIELDS = ("question", "answer", "system", "wrap", "obedient", "neutral", "user_prefix", "answer_prefix")
 NEAR = 0.5
 """Share of common word 3-grams from which two texts count as the same."""
-UNMISTAKABLE = [
-    "weapon",
-    "bomb",
-    "explosive",
-    "poison",
-    "malware",
-    "phishing",
-    "overdose",
-    "narcotic",
-    "hostage",
-    "ransom",
-    "counterfeit",
-    "smuggl",
-    "suicid",
-    "murder",
-]
+MISUSE = re.compile("weapon|bomb|explosive|poison|malware|phishing|overdose|narcotic|hostage|ransom|counterfeit|smuggl|suicid|murder", re.IGNORECASE)
 DOSE = re.compile(r"\b\d+(\.\d+)?\s?(mg|mcg|milligrams?|micrograms?|tablets?|pills?|drops)\b", re.IGNORECASE)
 BRANDS = re.compile(r"\b(Amazon|iPhone|Google|Microsoft|Facebook|Netflix|Samsung|Toyota|Nike|Ikea|Lego|Coca|Pepsi|Bitcoin|Tesla|OpenAI|ChatGPT|Siri|Alexa)\b")
 
@@ -199,8 +184,7 @@ def test_the_near_duplicate_test_sees_one() -> None:
 @pytest.mark.parametrize("file", [*FILES, *OBJECTS])
 def test_nothing_of_real_misuse_no_doses_no_brands(file: str) -> None:
     for item in texts_of(file):
-        assert not any(word in item.text.lower() for word in UNMISTAKABLE), item
-        assert not DOSE.search(item.text) and not BRANDS.search(item.text), item
+        assert not MISUSE.search(item.text) and not DOSE.search(item.text) and not BRANDS.search(item.text), item
 
 
 def test_the_data_card_counts_what_is_shipped() -> None:

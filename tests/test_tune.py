@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -156,11 +157,14 @@ def test_the_schedule_moves_the_weights(chat: Any, windows: Windows, schedule: S
     lr, clip = 2.0, 0.01
     tuning = dataclasses.replace(CPU, schedule=schedule, warmup_steps=2, optimiser=Optimiser.sgd, clip=clip)
     model = Full(lr=lr).attach(copy.deepcopy(chat.module), 0)
-    places = [{name: p.detach().clone() for name, p in model.named_parameters()}]
-    tune(
-        model, windows, tuning, lr, [], Context(0), on_step=lambda step, loss: places.append({name: p.detach().clone() for name, p in model.named_parameters()})
-    )
-    lengths = [norm({name: after[name] - before[name] for name in after}) for before, after in zip(places, places[1:], strict=False)]
+    places: list[dict[str, torch.Tensor]] = []
+
+    def note(step: int = 0, loss: float = 0.0) -> None:
+        places.append({name: p.detach().clone() for name, p in model.named_parameters()})
+
+    note()
+    tune(model, windows, tuning, lr, [], Context(0), on_step=note)
+    lengths = [norm({name: after[name] - before[name] for name in after}) for before, after in pairwise(places)]
     assert lengths == pytest.approx([lr * clip * tuning.rate_at(step, len(windows)) for step in range(len(windows))], rel=1e-3)
 
 

@@ -30,9 +30,7 @@ def added(rows: list[Row]) -> list[Row]:
 
 
 def test_the_shipped_numbers() -> None:
-    shipped = build(
-        OmegaConf.load(CONF)["mitigation"]["safety_mixing"] if "mitigation" in OmegaConf.load(CONF) else OmegaConf.load(CONF), Mitigation, "mitigation"
-    )
+    shipped = build(OmegaConf.load(CONF), Mitigation, "mitigation.safety_mixing")
     assert shipped == SafetyMixing(count=10, mode="add", wording="attack")
 
 

@@ -61,3 +61,16 @@ def test_an_adapter_of_another_model_is_a_sentence(tmp_path: Path) -> None:
     strategy.describe(model, tmp_path)
     with pytest.raises(ConfigError, match="the adapter is for another model"):
         strategy.restore(module(layers=2), tmp_path)
+
+
+def test_what_is_written_names_no_place_and_no_order(tmp_path: Path) -> None:
+    """The same adapter must be the same bytes on every machine, or its digest says nothing."""
+    written = []
+    for place, targets in (("/home/a/tiny", ["q_proj", "v_proj", "o_proj"]), ("/home/b/tiny", ["o_proj", "v_proj", "q_proj"])):
+        strategy = Lora(lr=1e-3, target_modules=targets)
+        start = module()
+        start.config._name_or_path = start.name_or_path = place
+        strategy.describe(strategy.attach(start, 0), tmp_path)
+        written.append((tmp_path / "adapter_config.json").read_bytes())
+    assert written[0] == written[1]
+    assert b"tiny" not in written[0]
