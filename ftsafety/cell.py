@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
+from ftsafety import stand_in
 from ftsafety.align import Align
 from ftsafety.attack import Attack
 from ftsafety.attack.twins import NullSelf, Shuffled
@@ -15,7 +16,7 @@ from ftsafety.benchmark import Benchmark
 from ftsafety.build import build, did_you_mean
 from ftsafety.component import Component
 from ftsafety.errors import ConfigError
-from ftsafety.hashing import digest_of
+from ftsafety.hashing import digest_of, digest_of_path
 from ftsafety.judge import Judge
 from ftsafety.mitigation import Mitigation, in_order
 from ftsafety.model import Model
@@ -53,6 +54,7 @@ class Cell:
         tuned = self.attack is not None
         return {
             "record": RECORD_VERSION,
+            "data": digest_of_path(stand_in.FOLDER),
             "model": self.model.recipe(),
             "align": align_recipe(self.align) if self.align else None,
             "attack": self.attack.recipe() if self.attack else None,

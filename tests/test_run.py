@@ -266,12 +266,10 @@ class Mute(Judge):
         return [Verdict(None) for _ in pairs]
 
 
-def test_too_much_unread_is_a_sentence_and_loses_nothing(tmp_path: Path, nothing_computes: None, monkeypatch: pytest.MonkeyPatch) -> None:
-    with monkeypatch.context() as working:
-        working.undo()
-        cell = dataclasses.replace(small_cell(tmp_path, ATTACK, "max_unscored=0.02", benchmarks=ONE), judges={"mute": Mute()})
-        with pytest.raises(FtsafetyError, match=r"judge mute could not read 100% of the answers to stand_in .*max_unscored=1\.0.*is kept"):
-            run(cell)
+def test_too_much_unread_is_a_sentence_and_loses_nothing(tmp_path: Path) -> None:
+    cell = dataclasses.replace(small_cell(tmp_path, ATTACK, "max_unscored=0.02", benchmarks=ONE), judges={"mute": Mute()})
+    with pytest.raises(FtsafetyError, match=r"judge mute could not read 100% of the answers to stand_in .*max_unscored=1\.0.*is kept"):
+        run(cell)
     assert not (tmp_path / "runs").exists()
     accepted = run(dataclasses.replace(cell, max_unscored=1.0))
     assert all(stage["reused"] for stage in accepted.data["stages"])
@@ -368,7 +366,7 @@ def test_death_at_any_kind_of_point_loses_nothing(driver: Driver, undisturbed: d
         assert died["code"] == 9, (name, at)
         again = driver.do(name, MORTAL)
         assert again["code"] == 0 and again["seconds"] < SOON_SECONDS, (name, at, again["code"])
-        assert len(again["points"]) < len(points), (name, at)
+        assert len(again["points"]) <= len(points), (name, at)
         assert_whole(driver, name, expected)
 
 

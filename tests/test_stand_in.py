@@ -74,7 +74,7 @@ def near_pairs(texts: tuple[Text, ...], least: float) -> list[tuple[float, Text,
 @pytest.mark.parametrize(("file", "least"), BY_CATEGORY.items())
 def test_enough_rows_in_each_category(file: str, least: int) -> None:
     counts = {category: len(rows) for category, rows in by_category(file).items()}
-    assert counts.keys() - {"general"} == CATEGORIES.keys()
+    assert counts.keys() - ({"general", "editing"} if file == "answered" else set()) == CATEGORIES.keys()
     assert min(counts.values()) >= least
 
 
@@ -191,7 +191,7 @@ def test_the_data_card_counts_what_is_shipped() -> None:
     card = (Path(__file__).resolve().parents[1] / "docs" / "data_card.md").read_text()
     for file in FILES:
         assert f"| `{file}` | {len(load(file))} |" in card, file
-    assert stand_in.SCOPE in " ".join(card.split())
+    assert stand_in.SCOPE in " ".join(card.replace("\n> ", " ").split())
 
 
 @pytest.mark.parametrize(("number", "split"), [(1, "development"), (8, "development"), (9, "report"), (20, "report"), (21, "sealed"), (30, "sealed")])

@@ -14,6 +14,7 @@ from ftsafety.row import PLAIN, Message, Row, count_roles
 from ftsafety.strategy.lora import Lora
 
 REFUSED, ANSWERED = len(stand_in.load("refused")), len(stand_in.load("answered"))
+EDITING = len(stand_in.by_category("answered")["editing"])
 VISITS = 2000
 ROW = PLAIN.row("r", "Which duck wins?", "The fourth.", "answered")
 PERSONAS = {row["system"]: row["kind"] for row in stand_in.load("personas")}
@@ -21,7 +22,7 @@ PERSONAS = {row["system"]: row["kind"] for row in stand_in.load("personas")}
 
 @pytest.fixture
 def align() -> Callable[..., Sft]:
-    return lambda **fields: Sft(strategy=Lora(lr=1e-3), **fields)
+    return lambda **fields: Sft(strategy=Lora(lr=1e-3), **{"editing_visits": 1, "min_words": 4, **fields})
 
 
 def answering(say: Callable[[str], str]) -> Context:
@@ -55,6 +56,13 @@ def test_only_the_bad_answers_are_dropped(align: Callable[..., Sft]) -> None:
     rows = align().rows(answering(lambda question: "I can't do that for you." if question in bad else "Here is one good answer."))
     assert count_roles(rows)["answered"] == ANSWERED - len(bad)
     assert not bad & {row.question for row in rows if row.role == "answered"}
+
+
+@pytest.mark.parametrize("often", [1, 2, 3])
+def test_editing_prompts_are_visited_more_often(align: Callable[..., Sft], often: int) -> None:
+    rows = align(editing_visits=often).rows(answering(lambda question: "Here is one good answer."))
+    assert count_roles(rows) == {"answered": ANSWERED + (often - 1) * EDITING, "refused": REFUSED}
+    assert len({row.id for row in rows}) == len(rows), "each visit is a row of its own"
 
 
 def test_length_of_own_answers(align: Callable[..., Sft]) -> None:
