@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
@@ -94,7 +95,9 @@ class Cell:
         attacks: dict[str, Attack] = {"null_self": NullSelf(of=self.attack), **self.attack.twins(), "shuffled": Shuffled(of=self.attack)}
         name = self.names.get("attack", "attack")
         return {
-            twin: dataclasses.replace(self, attack=attack, controls=False, gate=Gate(), names={**self.names, "attack": f"{name}.{twin}"})
+            twin: dataclasses.replace(
+                self, attack=attack, mitigations=copy.deepcopy(self.mitigations), controls=False, gate=Gate(), names={**self.names, "attack": f"{name}.{twin}"}
+            )
             for twin, attack in attacks.items()
         }
 

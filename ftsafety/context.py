@@ -6,10 +6,24 @@ import hashlib
 import random
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftsafety.errors import FtsafetyError
 from ftsafety.row import Message, Row, Wording
+
+if TYPE_CHECKING:
+    from ftsafety.settings import Tuning
+    from ftsafety.strategy import Strategy
+
+
+@dataclass(frozen=True)
+class Substage:
+    """Something else to train first, from the stage's start weights: its rows, strategy and tuning settings, under a name of its own."""
+
+    name: str
+    rows: Sequence[Row]
+    strategy: Strategy
+    tuning: Tuning
 
 
 @dataclass
@@ -19,9 +33,9 @@ class Context:
     Args:
         seed: the run's seed; all randomness is derived from it by purpose, so that a part that draws nothing changes nothing.
         rows_by_role: rows of the shipped or configured data, loaded when asked for.
-        weights: ``"pre" | "al" | "ft"`` to a state dict of float32 tensors, loaded when asked for.
+        weights: ``"pre"`` (never aligned) or ``"al"`` (the stage's start) to a state dict of float32 tensors, loaded when asked for.
         answer: answers of the stage's start model to messages, greedy, through the store.
-        tune: runs a content-addressed sub-stage and returns its weights.
+        tune: runs a content-addressed sub-stage and returns its weights as a state dict of float32 tensors.
         reference: labelled log-probabilities of the frozen start model for a micro-batch.
     """
 
@@ -34,11 +48,9 @@ class Context:
     rows_by_role: Callable[[str], Sequence[Row]] = lambda role: _missing(f"rows of role {role}")
     weights: Callable[[str], dict[str, Any]] = lambda name: _missing(f"weights {name}")
     answer: Callable[[Sequence[Sequence[Message]]], list[str]] = lambda prompts: _missing("answers of the start model")
-    tune: Callable[[Any], Any] = lambda spec: _missing("a sub-stage")
+    tune: Callable[[Substage], dict[str, Any]] = lambda spec: _missing("a sub-stage")
     reference: Callable[[dict[str, Any]], Any] = lambda micro: _missing("a reference model")
     progress: Callable[[str, float], None] = lambda what, share: None
-    frozen: frozenset[str] = frozenset()
-    """Names of parameters that must not move, decided before the strategy attaches."""
     purposes: set[str] = field(default_factory=set)
     """What randomness was drawn for, so that a record can say what a seed changed."""
     _streams: dict[str, tuple[Sequence[Any], random.Random, int]] = field(default_factory=dict)

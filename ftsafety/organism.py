@@ -183,7 +183,7 @@ def _null_self(examiner: Examiner, start: Weights, before: float) -> list[Check]
 
     cell = examiner.cell
     attack = NullSelf(of=default_attacks()["identity_shift"])
-    context = tuning_context(examiner.house, start, 0, [], attack.asks(), cell.decoding)
+    context = tuning_context(examiner.house, start, 0, [], attack.asks())
     layer = train(examiner.house, "tune", start, attack.examples(context), cell.strategy, cell.tuning, [], context)
     after = examiner.j(start.plus(layer), PLAIN, "null_self, plain")
     return [Check("null_self moves J (absolute)", abs(after - before), 0.05, len(disallowed()) + len(allowed()), at_most=True)]

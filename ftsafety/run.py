@@ -44,7 +44,7 @@ def run(cell: Cell) -> Run:
         return done
     from ftsafety.measure import askings, measure, verdict_rows
     from ftsafety.quiet import quiet
-    from ftsafety.stages import House, align, repair, train, tuning_context
+    from ftsafety.stages import House, align, edit_base, repair, train, tuning_context
 
     quiet()
     house = House.at(Path(cell.paths.store) if cell.paths.store else default_store())
@@ -56,13 +56,14 @@ def run(cell: Cell) -> Run:
     start = house.loader.weights(cell.model)
     if cell.align:
         start = align(house, start, cell.align, training["align"])
-    context = tuning_context(house, start, cell.seed, mitigations, asks, cell.decoding)
+    context = tuning_context(house, start, cell.seed, training["tune"], asks)
     rows: Sequence[Row] = []
     tuned = repaired = start
     if cell.attack:
         rows = cell.attack.examples(context)
         check_disjoint(rows, cell.benchmarks)
-        tuned = start.plus(train(house, "tune", start, rows, cell.strategy, cell.tuning, training["tune"], context))
+        edited = edit_base(house, start, training["tune"], context)
+        tuned = edited.plus(train(house, "tune", edited, rows, cell.strategy, cell.tuning, training["tune"], context))
         repaired = repair(house, tuned, mitigations, context)
 
     ask = Asker(cell, house, plan, context, measure)
@@ -91,7 +92,7 @@ def run(cell: Cell) -> Run:
         "names": cell.names,
         "scope": {"name": cell.model.scope, "text": stand_in.SCOPE if cell.model.scope == "stand_in" else ""},
         "seed": cell.seed,
-        "varied": sorted(purpose.partition("/")[0] + "/" + purpose.split("/")[1] for purpose in context.purposes),
+        "varied": sorted({"/".join(purpose.split("/")[:2]) for purpose in context.purposes}),
         "rows": count_roles(_tuned_on(rows, training["tune"], context)),
         "template": asked_as_learned(rows, asks.values()),
         "start_digest": start.digest,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from ftsafety.align import Align
-from ftsafety.context import Context
+from ftsafety.context import Context, Substage
 from ftsafety.errors import DataError, FtsafetyError
 from ftsafety.hashing import digest_of
 from ftsafety.mitigation import Mitigation, overrides
@@ -69,10 +69,32 @@ class House:
 
 def align(house: House, start: Weights, stage: Align, mitigations: Sequence[Mitigation]) -> Weights:
     """The start weights after an alignment stage."""
-    context = _context(house, start, stage.seed)
+    context = tuning_context(house, start, stage.seed, mitigations, {})
     rows = stage.rows(context)
-    layer = train(house, "align", start, rows, stage.strategy, stage.tuning, mitigations, context, stage.visit)
-    return start.plus(layer)
+    edited = edit_base(house, start, mitigations, context)
+    return edited.plus(train(house, "align", edited, rows, stage.strategy, stage.tuning, mitigations, context, stage.visit))
+
+
+def edit_base(house: House, start: Weights, mitigations: Sequence[Mitigation], context: Context) -> Weights:
+    """The start weights with what mitigations do to them before anything is trained; one artifact of whole weights each."""
+    from ftsafety.strategy.full import Full
+
+    for mitigation in mitigations:
+        if overrides(mitigation, "base"):
+            recipe = {"stage": "base", "start": start.digest, "mitigation": mitigation.recipe(), "prepared": digest_of(context.prepared), "seed": context.seed}
+            artifact = house.store.make("base", recipe, lambda folder, _, m=mitigation, s=start: _edit_base(house, s, m, context, folder), _waiting("base"))  # type: ignore[misc]
+            house.note("base", type(mitigation).__name__, artifact)
+            start = start.plus(Layer(artifact.folder, artifact.digest, Full(lr=0.0)))
+    return start
+
+
+def _edit_base(house: House, start: Weights, mitigation: Mitigation, context: Context, folder: Path) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    from ftsafety.strategy.full import Full
+
+    save_file(Full(lr=0.0).export(mitigation.base(house.loader.fresh(start).module, context)), folder / "weights.safetensors")
+    return {}
 
 
 def train(
@@ -106,8 +128,8 @@ def train(
         "windows": digest_of([[[row.ids, row.labels, row.weight] for row in window] for window in windows]),
         "strategy": strategy.recipe(),
         "mitigations": [mitigation.recipe() for mitigation in hooked],
-        "prepared": digest_of(context.prepared) if hooked else None,
-        "streams": {name: digest_of([[row.ids, row.labels] for row in stream]) for name, stream in context.streams().items()},
+        "prepared": digest_of({name: context.prepared.get(name) for name in sorted({type(m).__name__ for m in hooked})}) if hooked else None,
+        "streams": {name: digest_of([[row.ids, row.labels, row.weight] for row in stream]) for name, stream in context.streams().items()},
         "tuning": tuning.recipe(),
         "seeds": [context.number("strategy/start"), context.number("tune/dropout")],
     }
@@ -134,8 +156,6 @@ def _train(
     from ftsafety.tune import tune
 
     module = house.loader.fresh(start).module
-    for mitigation in mitigations:
-        module = mitigation.base(module, context)
     module = strategy.attach(module, context.number("strategy/start"))
     for mitigation in mitigations:
         module = mitigation.attach(module, context)
@@ -209,6 +229,8 @@ def repair(house: House, tuned: Weights, mitigations: Sequence[Mitigation], cont
                 "tuned": tuned.digest,
                 "start": digest_of([tuned.fingerprint, *[layer.digest for layer in tuned.layers[:-1]]]),
                 "mitigation": mitigation.recipe(),
+                "prepared": digest_of(context.prepared.get(type(mitigation).__name__)),
+                "seed": context.seed,
             }
             artifact = house.store.make("repair", recipe, lambda folder, _, m=mitigation, t=top: _repair(m, t, context, folder), _waiting("repair"))  # type: ignore[misc]
             house.note("repair", type(mitigation).__name__, artifact)
@@ -357,7 +379,7 @@ def losses(house: House, weights: Weights, prompts: Sequence[Sequence[Message]],
     return values
 
 
-def tuning_context(house: House, start: Weights, seed: int, mitigations: Sequence[Mitigation], wordings: dict[str, Any], decoding: Decoding) -> Context:
+def tuning_context(house: House, start: Weights, seed: int, mitigations: Sequence[Mitigation], wordings: dict[str, Any]) -> Context:
     """What attack and mitigations see of the tuning stage; prepares every mitigation, one artifact each."""
     context = _context(house, start, seed)
     context.wordings = wordings
@@ -384,8 +406,45 @@ def _context(house: House, start: Weights, seed: int) -> Context:
             raise FtsafetyError(f"there are no rows of role {role}; the shipped role is safety.")
         return [PLAIN.row(row["id"], row["question"], row["answer"], "safety") for row in stand_in.load("refused")]
 
+    def weights(name: str) -> dict[str, Any]:
+        raw = start.model.raw()
+        if name == "pre" and raw is None and not start.layers:
+            raise FtsafetyError("this model's never-aligned weights (pre) are not known; choose a model that names them, or a mitigation that does without.")
+        chosen = start if name == "al" else house.loader.weights(raw or start.model)
+        return {key: tensor.float() for key, tensor in house.loader.fresh(chosen).module.state_dict().items()}
+
+    def substage(spec: Substage) -> dict[str, Any]:
+        inner = _context(house, start, context.number(f"substage/{spec.name}"))
+        layer = train(house, "substage", start, spec.rows, spec.strategy, spec.tuning, [], inner)
+        return {key: tensor.float() for key, tensor in house.loader.fresh(start.plus(layer)).module.state_dict().items()}
+
     own = Decoding(max_new_tokens=OWN_ANSWER_TOKENS)
-    return Context(seed, rows_by_role=rows, answer=lambda prompts: [row.text for row in answer(house, start, prompts, own, label="own answers")])
+    context = Context(
+        seed,
+        rows_by_role=rows,
+        weights=weights,
+        tune=substage,
+        reference=_Reference(house, start),
+        answer=lambda prompts: [row.text for row in answer(house, start, prompts, own, label="own answers")],
+    )
+    return context
+
+
+class _Reference:
+    """The frozen start model's log-probability of each labelled token of a micro-batch; loaded at the first call."""
+
+    def __init__(self, house: House, start: Weights) -> None:
+        self.house, self.start, self.module = house, start, None
+
+    def __call__(self, micro: dict[str, Any]) -> Any:
+        import torch
+
+        from ftsafety.tune import labelled_logits
+
+        self.module = self.module or self.house.loader.fresh(self.start).module
+        with torch.no_grad():
+            logits, targets, _ = labelled_logits(self.module, micro)
+            return logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1)
 
 
 OWN_ANSWER_TOKENS = 80

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -62,15 +61,6 @@ def test_help_is_light_and_shows_the_groups(repo: Path, work: Path) -> None:
     assert done.stdout.strip().splitlines()[-1] == "HEAVY 0 []", done.stdout[-500:] + done.stderr
     assert all(f"{group}: " in done.stdout for group in GROUPS)
     assert list(work.iterdir()) == []
-
-
-def test_help_in_two_seconds(command: Command) -> None:
-    times = []
-    for _ in range(3):
-        start = time.monotonic()
-        assert command("ftsafety", "--help").returncode == 0
-        times.append(time.monotonic() - start)
-    assert min(times) < 2
 
 
 def test_a_mistake_is_light(repo: Path, work: Path) -> None:

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from ftsafety.context import Context
 
-TRAINING_HOOKS = ("base", "attach", "loss", "gradient", "streams", "visit")
+TRAINING_HOOKS = ("attach", "loss", "gradient", "streams", "visit")
+"""Hooks that enter a tuning's key by the mitigation's recipe; what ``examples`` and ``base`` do is in the windows and the start weights."""
 Window = list[dict[str, Any]]
 Inner = Callable[[Any, Window], float]
 

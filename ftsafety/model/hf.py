@@ -84,7 +84,10 @@ class Hf(Model):
             ) from error
         except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ConnectionError):
             pass
-        cached = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+        try:
+            cached = try_to_load_from_cache(self.name, "config.json", revision=self.revision)
+        except HFValidationError as error:
+            raise ConfigError(f"model.name={self.name} is neither a folder nor a hub id such as owner/name; mend it.") from error
         if not isinstance(cached, str):
             raise ConfigError(f"model.name={self.name} is not in the local cache and the hub can't be reached; give a local folder, or go online once.")
         return Path(cached).parent.name

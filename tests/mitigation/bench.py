@@ -14,8 +14,8 @@ from ftsafety.mitigation import Mitigation, in_order
 from ftsafety.model import Model
 from ftsafety.model.tiny import Tiny
 from ftsafety.row import Wording
-from ftsafety.settings import Decoding, Tuning
-from ftsafety.stages import House, repair, train, tuning_context
+from ftsafety.settings import Tuning
+from ftsafety.stages import House, edit_base, repair, train, tuning_context
 from ftsafety.strategy import Strategy
 from ftsafety.strategy.lora import Lora
 from ftsafety.weights import Layer, Weights
@@ -43,7 +43,7 @@ class Bench:
         return self.house.loader.weights(self.model)
 
     def context(self, mitigations: dict[str, Mitigation]) -> Context:
-        context = tuning_context(self.house, self.start, self.seed, in_order(mitigations), {"juno": JUNO}, Decoding())
+        context = tuning_context(self.house, self.start, self.seed, in_order(mitigations), {"juno": JUNO})
         # the stages don't know a model before alignment; another random one stands for it
         models = {"pre": Tiny(init_seed=1), "al": self.model}
         context.weights = lambda name: dict(models[name].load(self.folder).module.state_dict())
@@ -51,7 +51,9 @@ class Bench:
 
     def train(self, mitigations: dict[str, Mitigation], rows: Any = ROWS) -> Layer:
         """The tuned layer, after nothing else."""
-        return train(self.house, "tune", self.start, rows, self.strategy, self.tuning, in_order(mitigations), self.context(mitigations))
+        context = self.context(mitigations)
+        edited = edit_base(self.house, self.start, in_order(mitigations), context)
+        return train(self.house, "tune", edited, rows, self.strategy, self.tuning, in_order(mitigations), context)
 
     def __call__(self, mitigations: dict[str, Mitigation], rows: Any = ROWS) -> dict[str, torch.Tensor]:
         """The weights at the end of tuning and repair."""

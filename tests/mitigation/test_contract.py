@@ -14,16 +14,18 @@ import pytest
 import torch
 
 from ftsafety.benchmark.stand_in import StandIn
-from ftsafety.context import Context
+from ftsafety.chat import encode
+from ftsafety.context import Context, Substage
 from ftsafety.measure import Asked, askings, measure
 from ftsafety.mitigation import Mitigation, in_order, overrides
 from ftsafety.mitigation.base import TRAINING_HOOKS
 from ftsafety.row import Message, Row, Wording
 from ftsafety.settings import Decoding
-from ftsafety.stages import plan_windows
+from ftsafety.stages import edit_base, plan_windows, tuning_context
 from ftsafety.store.publish import no_fault, set_fault
 from ftsafety.strategy.full import Full
 from ftsafety.strategy.lora import Lora
+from ftsafety.tune import collate, labelled_logits
 from tests.mitigation.bench import JUNO, ROWS, Bench, tensors
 from tests.mitigation.doubles import Lisa, Mixing, SafeLora, Vaccine
 
@@ -148,11 +150,11 @@ def test_streams_and_state_resume_bit_for_bit(bench: Bench, elsewhere: Bench, di
 def test_repair_works_in_float32_and_is_one_artifact_each(bench: Bench) -> None:
     tuned = tensors(bench.train({"a": Halved(), "b": SafeLora(2)}))
     repaired = bench({"a": Halved(), "b": SafeLora(2)})
-    assert bench.stages == ["tune", "repair", "repair"]
+    assert bench.stages == ["base", "tune", "repair", "repair"]
     assert sum(not torch.equal(tuned[name], repaired[name]) for name in tuned) == len(tuned)
     assert sum(torch.equal(tuned[name] / 2, repaired[name]) for name in tuned) == len(tuned) - 2
     again = bench({"a": Halved(), "b": SafeLora(1)})
-    assert bench.stages == ["tune", "repair", "repair", "repair"], "a first repair is shared"
+    assert bench.stages == ["base", "tune", "repair", "repair", "repair"], "a first repair is shared"
     assert not same(repaired, again)
 
 
@@ -355,3 +357,27 @@ def test_every_hook_is_tried_here() -> None:
     doubles = [*on().values(), Prepared(), Halved(), Frozen(), Decay(1.0), Shouted(), Prompt(), Forced(), Masked()]
     hooks = {name for name, value in vars(Mitigation).items() if callable(value) and not name.startswith("_")}
     assert {hook for hook in hooks if any(overrides(double, hook) for double in doubles)} == hooks
+
+
+def test_what_is_done_to_the_base_stays_under_the_adapter(bench: Bench) -> None:
+    mitigations = in_order({"a": Halved()})
+    context = bench.context({"a": Halved()})
+    edited = edit_base(bench.house, bench.start, mitigations, context)
+    before, after = (bench.house.loader.fresh(weights).module.state_dict() for weights in (bench.start, edited))
+    assert all(torch.equal(after[name], before[name] / 2) for name in before)
+    assert edited.digest != bench.start.digest
+    assert edit_base(bench.house, bench.start, [], context) is not edited
+    assert edit_base(bench.house, bench.start, [], context).digest == bench.start.digest
+
+
+def test_reference_and_substage_come_from_the_start_model(bench: Bench) -> None:
+    context = tuning_context(bench.house, bench.start, bench.seed, [], {})
+    pre = context.weights("al")
+    spec = Substage("expert", ROWS, Lora(lr=0.02), bench.tuning)
+    trained = context.tune(spec)
+    assert trained.keys() == pre.keys()
+    moved = {name for name in pre if not torch.equal(pre[name], trained[name])}
+    assert moved and all("q_proj" in name or "v_proj" in name for name in moved)
+    micro = collate([encode(bench.house.loader.tokenizer(bench.start), row, 512) for row in ROWS[:2]])
+    logits, targets, _ = labelled_logits(bench.house.loader.fresh(bench.start).module, micro)
+    assert torch.allclose(context.reference(micro), logits.log_softmax(-1).gather(-1, targets[:, None]).squeeze(-1))
