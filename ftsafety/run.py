@@ -102,6 +102,7 @@ def run(cell: Cell) -> Run:
         "differences": differences(asked["initial"], asked[last], cell.judges) if last != "initial" else [],
         "controls": controls,
         "controlled": cell.controls,
+        "revealed": cell.reveal,
         "truncated": _truncated(asked),
         "stages": [{key: value for key, value in stage.items() if key != "digest"} for stage in house.stages],
         "recipe": cell.recipe(),
@@ -146,7 +147,8 @@ def _finished(cell: Cell, folder: Path) -> Run | None:
     done = Run.load(folder)
     if done and canonical(done.data["recipe"]) != canonical(cell.recipe()):
         raise StoreError(f"{folder} holds another run with the same first twelve digits; choose another folder with paths.runs=DIR.")
-    if done and cell.controls and not done.data.get("controlled", done.data["controls"]):
+    wanted = {"controlled": cell.controls, "revealed": cell.reveal}
+    if done and any(asked and not done.data[name] for name, asked in wanted.items()):
         return None
     return done
 

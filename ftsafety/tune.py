@@ -208,6 +208,18 @@ def _fitting(trainer: pl.Trainer) -> int:
     return CPU_MICRO_BATCH if isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator) else WHOLE
 
 
+def _whole_state(path: Path) -> dict[str, Any] | None:
+    """A saved state; None when there is none, or one that a power cut tore: the tuning then starts again."""
+    if not path.exists():
+        return None
+    try:
+        # weights_only: tensors and plain data, never pickled code
+        state: dict[str, Any] = torch.load(path, weights_only=True)
+    except (RuntimeError, EOFError):
+        return None
+    return state
+
+
 class _Checkpoint(pl.Callback):
     """Saves what is needed to go on: trainable weights, optimiser, mitigations' state, random state, cursor, losses."""
 
@@ -216,8 +228,7 @@ class _Checkpoint(pl.Callback):
 
         self.tuner, self.path, self.seconds, self.clock = tuner, path, seconds, time.monotonic
         self.last = self.clock()
-        # weights_only: tensors and plain data, never pickled code
-        self.saved = torch.load(path, weights_only=True) if path.exists() else None
+        self.saved = _whole_state(path)
         self.step = int(self.saved["step"]) if self.saved else 0
 
     def load_when_fit_starts(self) -> None:

@@ -22,7 +22,7 @@ from ftsafety.stages import plan_windows
 from ftsafety.strategy import Strategy
 from ftsafety.strategy.full import Full
 from ftsafety.strategy.lora import Lora
-from ftsafety.tune import ENGINE_VERSION, Tuned, collate, labelled_logits, micro_batches, tune
+from ftsafety.tune import ENGINE_VERSION, Tuned, _whole_state, collate, labelled_logits, micro_batches, tune
 
 ROWS = [PLAIN.row(f"r{at}", f"Which {animal} wins the race?", f"The {animal} " + "by a beak " * (at % 4) + f"in lane {at}.") for at, animal in enumerate(
     ["duck", "goose", "swan", "heron", "coot", "grebe", "teal", "wigeon", "smew", "eider", "scoter", "pochard"]
@@ -268,3 +268,12 @@ def test_golden(chat: Any, windows: Windows) -> None:
     sgd, second = trained(chat, windows[:3], Lora(lr=2.0), dataclasses.replace(CPU, optimiser=Optimiser.sgd))
     found = [*first.losses, *second.losses, norm(moved(chat, adamw)), norm(sgd)]
     assert (ENGINE_VERSION, found) == (1, pytest.approx([5.6011, 5.5386, 5.1337, 5.6011, 5.5294, 5.3955, 13.9393, 3.6668], rel=1e-4))
+
+
+def test_a_torn_state_starts_the_tuning_again(tmp_path: Path) -> None:
+    torn = tmp_path / "state.pt"
+    assert _whole_state(torn) is None
+    torch.save({"step": 3}, torn)
+    assert _whole_state(torn) == {"step": 3}
+    torn.write_bytes(torn.read_bytes()[:-200])
+    assert _whole_state(torn) is None
