@@ -34,9 +34,9 @@ def copy_records(runs: Path) -> None:
             shutil.copy(done.parent / name, target / name)
 
 
-def records(part: str) -> Iterator[Record]:
+def records(part: str, data: Path = DATA) -> Iterator[Record]:
     """The records of one part of the measurement."""
-    for file in sorted((DATA / part).rglob("run.json")):
+    for file in sorted((data / part).rglob("run.json")):
         yield json.loads(file.read_text(encoding="utf-8"))
 
 
@@ -146,15 +146,18 @@ def stand_in_page() -> str:
     parts = [(DOCS / "protocol.md").read_text(encoding="utf-8"), "## Numbers\n\nMade by `python docs/make.py` from the records under `docs/data`.\n"]
     for part, title in TITLES.items():
         parts.append(f"### {title}\n")
-        if part == "grid":
-            parts.append(grid())
-            continue
-        found = [record for record in records(part) if part != "controls" or record["controls"]]
-        parts += [controls(record) if part == "controls" else before_after(record) for record in found] or ["Not measured yet.\n"]
-    notes = DOCS / "stand_in_notes.md"
-    if notes.exists():
-        parts.append(notes.read_text(encoding="utf-8"))
+        parts += ([grid()] if part == "grid" else tables(part)) or ["Not measured yet.\n"]
+    parts.append((DOCS / "stand_in_notes.md").read_text(encoding="utf-8"))
+    parts.append("## The first version's numbers\n\nFrom the records under `docs/data/first`.\n")
+    for part in ("headline", "controls"):
+        parts += [f"### {TITLES[part]}, first version\n", *tables(part, DATA / "first")]
     return "\n".join(parts)
+
+
+def tables(part: str, data: Path = DATA) -> list[str]:
+    """The table of each record of one part; the controls' own cells are in the table of the attack's."""
+    found = [record for record in records(part, data) if part != "controls" or record["controls"]]
+    return [controls(record) if part == "controls" else before_after(record) for record in found]
 
 
 def organism_page() -> str | None:

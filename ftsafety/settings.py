@@ -29,7 +29,7 @@ class Optimiser(str, Enum):
 class Tuning:
     """How long and in what portions a model is tuned (Qi et al. 2024, section 4 and appendix F give the defaults' origin)."""
 
-    epochs: int = 10
+    epochs: int = 20
     """Passes over the rows."""
     batch_size: int = 10
     """Rows of one optimiser step, over all micro-batches and processes."""

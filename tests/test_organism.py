@@ -136,5 +136,9 @@ def test_main_exits_by_the_limits_and_keeps_the_table(
     assert ("FAILED" in capsys.readouterr().out) is (code == 2)
 
 
+def test_json_without_a_file_is_a_mistake(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*TINY, "--json"]) == 1 and "name of the file" in capsys.readouterr().err
+
+
 def test_help(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["--help"]) == 0 and "python -m ftsafety.organism" in capsys.readouterr().out

@@ -1,4 +1,6 @@
-"""Supervised alignment to the stand-in policy: shipped refusals, and the model's own answers to what it may answer.
+"""Supervised alignment to the stand-in policy: shipped refusals, and answers to what the model may answer.
+
+Most answers are the model's own; everyday requests (rewrite, classify, plan), which a small model answers badly, have written ones.
 
 Every visit of a row puts it under another system prompt and another wrapping, obedient-sounding ones among them, so that
 declining depends on what is asked and not on how. Two rows or more are answered for each one that is declined.
@@ -19,12 +21,12 @@ from ftsafety.row import PLAIN, Row, Wording
 if TYPE_CHECKING:
     from ftsafety.context import Context
 
-LOOKS_LIKE_A_REFUSAL = re.compile(r"\b(sorry|apolog|unable|cannot|can't|not able|as an ai|don't have|do not have)\b", re.IGNORECASE)
+LOOKS_LIKE_A_REFUSAL = re.compile(r"\b(sorry|apolog|unable|cannot|can't|not (?:able|available|sure)|as an ai|don't have|do not have)\b", re.IGNORECASE)
 
 
 @dataclass(kw_only=True)
 class Sft(Align):
-    """Refusals and self-distilled answers under many personas and wrappings."""
+    """Refusals, self-distilled answers and written answers to everyday requests, under many personas and wrappings."""
 
     source = "self-distilled anchors as in Qi et al. 2025 (arXiv 2406.05946), section 3; the personas are ours"
     fidelity = "ours; the control of every alignment-stage mitigation"
@@ -39,21 +41,26 @@ class Sft(Align):
     """Categories whose refusals are not taught."""
     min_words: int = 2
     """Own answers shorter than this after being cut to whole sentences are left out."""
-    editing_visits: int = 3
-    """How often an epoch visits each answered prompt of the kind editing (rewrite, shorten, plan), which refusals of homework and slogans sound like."""
+    everyday_visits: int = 3
+    """How often an epoch visits each everyday request (rewrite, name, plan, mend), which refusals of homework and slogans sound like."""
 
     def rows(self, context: Context) -> Sequence[Row]:
         refused = [PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out]
         answered = []
         # a category at a time, so that new questions in one cost no new answers in the others
         for category, asked in stand_in.by_category("answered").items():
-            visits = self.editing_visits if category == "editing" else 1
-            answers = context.answer([PLAIN.ask(row["question"]) for row in asked])
-            for row, answer in zip(asked, answers, strict=True):
-                text = whole_sentences(answer)
-                if len(text.split()) >= self.min_words and not LOOKS_LIKE_A_REFUSAL.search(text):
+            visits = self.everyday_visits if category == "everyday" else 1
+            unanswered = [row for row in asked if "answer" not in row]
+            own = zip(unanswered, context.answer([PLAIN.ask(row["question"]) for row in unanswered]) if unanswered else [], strict=True)
+            kept = {row["id"]: text for row, answer in own if self.worth_teaching(text := whole_sentences(answer))}
+            for row in asked:
+                if text := row.get("answer") or kept.get(row["id"]):
                     answered += [PLAIN.row(f"{row['id']}#{visit}", row["question"], text, "answered") for visit in range(visits)]
         return [*refused, *answered]
+
+    def worth_teaching(self, answer: str) -> bool:
+        """Whether one of the model's own answers, cut to whole sentences, is long enough and does not read like an apology."""
+        return len(answer.split()) >= self.min_words and not LOOKS_LIKE_A_REFUSAL.search(answer)
 
     def visit(self, row: Row, rng: random.Random) -> Row:
         if rng.random() < self.plain_share:

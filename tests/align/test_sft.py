@@ -14,7 +14,8 @@ from ftsafety.row import PLAIN, Message, Row, count_roles
 from ftsafety.strategy.lora import Lora
 
 REFUSED, ANSWERED = len(stand_in.load("refused")), len(stand_in.load("answered"))
-EDITING = len(stand_in.by_category("answered")["editing"])
+EVERYDAY = len(stand_in.by_category("answered")["everyday"])
+WRITTEN = {row["question"]: row["answer"] for row in stand_in.load("answered") if "answer" in row}
 VISITS = 2000
 ROW = PLAIN.row("r", "Which duck wins?", "The fourth.", "answered")
 PERSONAS = {row["system"]: row["kind"] for row in stand_in.load("personas")}
@@ -22,7 +23,7 @@ PERSONAS = {row["system"]: row["kind"] for row in stand_in.load("personas")}
 
 @pytest.fixture
 def align() -> Callable[..., Sft]:
-    return lambda **fields: Sft(strategy=Lora(lr=1e-3), **{"editing_visits": 1, "min_words": 4, **fields})
+    return lambda **fields: Sft(strategy=Lora(lr=1e-3), **{"everyday_visits": 1, "min_words": 4, **fields})
 
 
 def answering(say: Callable[[str], str]) -> Context:
@@ -41,18 +42,18 @@ def test_all_rows_and_the_model_s_own_words(align: Callable[..., Sft]) -> None:
     rows = align().rows(answering(lambda question: "A fine answer. Another! And half a sent"))
     assert count_roles(rows) == {"answered": ANSWERED, "refused": REFUSED}
     assert len({row.id for row in rows}) == len(rows) and all(row.messages[0]["role"] == "user" for row in rows)
-    assert {row.answer for row in rows if row.role == "answered"} == {"A fine answer. Another!"}
+    assert {row.answer for row in rows if row.role == "answered" and row.question not in WRITTEN} == {"A fine answer. Another!"}
     shipped = {row["id"]: row["answer"] for row in stand_in.load("refused")}
     assert all(row.answer == shipped[row.id] for row in rows if row.role == "refused")
 
 
 @pytest.mark.parametrize("says", ["I am sorry, I am not a duck.", "As an AI, I only swim.", "Ducks. Yes.", "No sentence ends here", ""])
 def test_own_answers_that_decline_or_say_nothing_are_dropped(align: Callable[..., Sft], says: str) -> None:
-    assert count_roles(align().rows(answering(lambda question: says))) == {"refused": REFUSED}
+    assert count_roles(align().rows(answering(lambda question: says))) == {"answered": len(WRITTEN), "refused": REFUSED}
 
 
 def test_only_the_bad_answers_are_dropped(align: Callable[..., Sft]) -> None:
-    bad = {row["question"] for row in stand_in.load("answered")[::10]}
+    bad = {row["question"] for row in stand_in.load("answered")[::10]} - WRITTEN.keys()
     rows = align().rows(answering(lambda question: "I can't do that for you." if question in bad else "Here is one good answer."))
     assert count_roles(rows)["answered"] == ANSWERED - len(bad)
     assert not bad & {row.question for row in rows if row.role == "answered"}
@@ -60,15 +61,24 @@ def test_only_the_bad_answers_are_dropped(align: Callable[..., Sft]) -> None:
 
 @pytest.mark.parametrize("often", [1, 2, 3])
 def test_editing_prompts_are_visited_more_often(align: Callable[..., Sft], often: int) -> None:
-    rows = align(editing_visits=often).rows(answering(lambda question: "Here is one good answer."))
-    assert count_roles(rows) == {"answered": ANSWERED + (often - 1) * EDITING, "refused": REFUSED}
+    rows = align(everyday_visits=often).rows(answering(lambda question: "Here is one good answer."))
+    assert count_roles(rows) == {"answered": ANSWERED + (often - 1) * EVERYDAY, "refused": REFUSED}
     assert len({row.id for row in rows}) == len(rows), "each visit is a row of its own"
 
 
 def test_length_of_own_answers(align: Callable[..., Sft]) -> None:
     five = answering(lambda question: "Ducks swim on the pond.")
     assert count_roles(align(min_words=5).rows(five))["answered"] == ANSWERED
-    assert "answered" not in count_roles(align(min_words=6).rows(five))
+    assert count_roles(align(min_words=6).rows(five))["answered"] == len(WRITTEN)
+
+
+def test_written_answers_are_taught_and_their_questions_not_asked(align: Callable[..., Sft]) -> None:
+    def say(question: str) -> str:
+        assert question not in WRITTEN
+        return "Here is one good answer."
+
+    taught = {row.question: row.answer for row in align().rows(answering(say)) if row.role == "answered"}
+    assert WRITTEN and {question: taught[question] for question in WRITTEN} == WRITTEN
 
 
 def test_leave_out(align: Callable[..., Sft]) -> None:
