@@ -34,7 +34,7 @@ class Tuning:
     batch_size: int = 10
     """Rows of one optimiser step, over all micro-batches and processes."""
     micro_batch: int = 0
-    """Rows of one forward pass; 0 is 4 on a CPU and the whole batch elsewhere. Changes memory and speed, never the result."""
+    """Rows of one forward pass; 0 is whatever computes least on a CPU and the whole batch elsewhere. Changes memory and speed, never the result."""
     max_length: int = 512
     """Tokens of the longest row; a row whose answer would be cut is an error unless ``allow_cut``."""
     allow_cut: bool = False

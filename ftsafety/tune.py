@@ -20,6 +20,7 @@ from torch.nn.functional import cross_entropy
 
 from ftsafety.chat import IGNORED, Encoded
 from ftsafety.errors import FtsafetyError
+from ftsafety.shared_prefix import common_prefix, expanded_cache, fitting
 
 if TYPE_CHECKING:
     from ftsafety.context import Context
@@ -28,9 +29,6 @@ if TYPE_CHECKING:
 
 ENGINE_VERSION = 1
 """Part of every tuning's key; raised when the same inputs would give other weights (guarded by a golden test)."""
-
-CPU_MICRO_BATCH = 4
-WHOLE = 10**9
 
 Window = list[dict[str, torch.Tensor]]
 
@@ -65,8 +63,11 @@ def micro_batches(window: Sequence[Encoded], size: int) -> Window:
     return [collate(rows[start : start + size]) for start in range(0, len(rows), size)]
 
 
-def labelled_logits(model: Any, micro: dict[str, torch.Tensor]) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def labelled_logits(model: Any, micro: dict[str, torch.Tensor], prefix: int = 0) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     """Scores of the labelled positions only.
+
+    Args:
+        prefix: tokens that all rows begin with and that are computed once (``shared_prefix.common_prefix``).
 
     Returns:
         logits ``[n, vocabulary]``, targets ``[n]`` and the row each belongs to ``[n]``, for the n labelled tokens.
@@ -74,7 +75,9 @@ def labelled_logits(model: Any, micro: dict[str, torch.Tensor]) -> tuple[torch.T
     targets = micro["labels"][:, 1:]
     labelled = targets != IGNORED
     columns = labelled.any(0).nonzero().squeeze(-1)
-    logits = model(input_ids=micro["input_ids"], attention_mask=micro["attention_mask"], logits_to_keep=columns, use_cache=False).logits
+    begun: dict[str, Any] = {"past_key_values": expanded_cache(model, micro, prefix), "use_cache": True} if prefix else {"use_cache": False}
+    ids = micro["input_ids"][:, prefix:]
+    logits = model(input_ids=ids, attention_mask=micro["attention_mask"], logits_to_keep=columns - prefix, **begun).logits
     keep = labelled[:, columns]
     rows = torch.arange(len(targets), device=targets.device)[:, None].expand_as(keep)
     return logits[keep].float(), targets[:, columns][keep], rows[keep]
@@ -83,12 +86,15 @@ def labelled_logits(model: Any, micro: dict[str, torch.Tensor]) -> tuple[torch.T
 class Tuner(pl.LightningModule):
     """One tuning stage. ``losses`` grows by one per optimiser step."""
 
-    def __init__(self, model: Any, tuning: Tuning, lr: float, total_steps: int, mitigations: Sequence[Mitigation], context: Context) -> None:
+    def __init__(
+        self, model: Any, tuning: Tuning, lr: float, total_steps: int, mitigations: Sequence[Mitigation], context: Context, share: bool = False
+    ) -> None:
         super().__init__()
         self.automatic_optimization = False
         self.model = model
         self.tuning, self.lr, self.total_steps = tuning, lr, total_steps
         self.mitigations, self.context = list(mitigations), context
+        self.share = share
         self.losses: list[float] = []
         self.after_step: Callable[[Tuner], None] = lambda _: None
 
@@ -121,7 +127,7 @@ class Tuner(pl.LightningModule):
         mine = window[self.global_rank :: self.trainer.world_size]
         total = 0.0
         for micro in mine:
-            out = labelled_logits(model, micro)
+            out = labelled_logits(model, micro, common_prefix(micro) if self.share else 0)
             logits, targets, rows = out
             per_token = cross_entropy(logits, targets, reduction="none") * micro["weight"][rows]
             loss = per_token.sum() / tokens
@@ -142,14 +148,14 @@ def _optimiser(tuning: Tuning, parameters: list[torch.nn.Parameter], lr: float) 
 class Windows(torch.utils.data.Dataset[Window]):
     """The planned windows, collated when they are drawn."""
 
-    def __init__(self, windows: Sequence[Sequence[Encoded]], micro_batch: int) -> None:
-        self.windows, self.micro_batch = windows, micro_batch
+    def __init__(self, windows: Sequence[Sequence[Encoded]], rows: Callable[[Sequence[Encoded]], int]) -> None:
+        self.windows, self.rows = windows, rows
 
     def __len__(self) -> int:
         return len(self.windows)
 
     def __getitem__(self, index: int) -> Window:
-        return micro_batches(self.windows[index], self.micro_batch)
+        return micro_batches(self.windows[index], self.rows(self.windows[index]))
 
 
 def tune(
@@ -160,6 +166,7 @@ def tune(
     mitigations: Sequence[Mitigation],
     context: Context,
     *,
+    share: bool = False,
     checkpoint: Path | None = None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Tuned:
@@ -167,6 +174,7 @@ def tune(
 
     Args:
         windows: rows of each optimiser step, in order; drawn, shuffled and encoded already.
+        share: compute what a micro-batch's rows begin with once (``shared_prefix.why_not`` says when that is exact).
         checkpoint: a file that long tunings are saved to and taken up from; None restarts from the beginning.
         on_step: told the number of steps done and the last loss.
 
@@ -175,7 +183,7 @@ def tune(
     """
     if not windows:
         raise FtsafetyError("zero optimiser steps: there is nothing to tune on; give rows, and tuning.epochs of at least 1.")
-    tuner = Tuner(model, tuning, lr, len(windows), mitigations, context)
+    tuner = Tuner(model, tuning, lr, len(windows), mitigations, context, share)
     context.step, context.total_steps = 0, len(windows)
     saver = _Checkpoint(tuner, checkpoint, tuning.checkpoint_seconds) if checkpoint else None
 
@@ -194,18 +202,18 @@ def tune(
         accelerator=tuning.accelerator, devices=1, max_epochs=1, precision=precision, logger=False, enable_checkpointing=False,
         enable_progress_bar=False, enable_model_summary=False, callbacks=[saver] if saver else None,
     )  # fmt: skip
+
+    def rows(window: Sequence[Encoded]) -> int:
+        on_cpu = isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator)
+        return tuning.micro_batch or (fitting(window, share) if on_cpu else len(window))
+
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.number("tune/dropout"))
-        loader = torch.utils.data.DataLoader(Windows(windows[start:], tuning.micro_batch or _fitting(trainer)), batch_size=None)
+        loader = torch.utils.data.DataLoader(Windows(windows[start:], rows), batch_size=None)
         trainer.fit(tuner, loader)
     model.eval()
     seen = sum(len(row.ids) for window in windows for row in window)
     return Tuned(context.step, seen, tuner.losses)
-
-
-def _fitting(trainer: pl.Trainer) -> int:
-    """Rows of a forward pass: few on a CPU, where rows of equal length save padding; the whole window on an accelerator."""
-    return CPU_MICRO_BATCH if isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator) else WHOLE
 
 
 def _whole_state(path: Path) -> dict[str, Any] | None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import random
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from ftsafety import stand_in
@@ -41,8 +41,12 @@ class Sft(Align):
     """Categories whose refusals are not taught."""
     min_words: int = 2
     """Own answers shorter than this after being cut to whole sentences are left out."""
-    everyday_visits: int = 3
+    max_words: int = 30
+    """Own answers are cut to as many whole sentences as have this many words."""
+    everyday_visits: int = 2
     """How often an epoch visits each everyday request (rewrite, name, plan, mend), which refusals of homework and slogans sound like."""
+    refused_weight: float = 0.7
+    """Weight of a refusal's loss beside an answer's 1; less of it declines fewer benign requests."""
 
     def rows(self, context: Context) -> Sequence[Row]:
         refused = [PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out]
@@ -52,11 +56,11 @@ class Sft(Align):
             visits = self.everyday_visits if category == "everyday" else 1
             unanswered = [row for row in asked if "answer" not in row]
             own = zip(unanswered, context.answer([PLAIN.ask(row["question"]) for row in unanswered]) if unanswered else [], strict=True)
-            kept = {row["id"]: text for row, answer in own if self.worth_teaching(text := whole_sentences(answer))}
+            kept = {row["id"]: text for row, answer in own if self.worth_teaching(text := whole_sentences(answer, self.max_words))}
             for row in asked:
-                if text := row.get("answer") or kept.get(row["id"]):
-                    answered += [PLAIN.row(f"{row['id']}#{visit}", row["question"], text, "answered") for visit in range(visits)]
-        return [*refused, *answered]
+                if taught := row.get("answer") or kept.get(row["id"]):
+                    answered += [PLAIN.row(f"{row['id']}#{visit}", row["question"], taught, "answered") for visit in range(visits)]
+        return [*(replace(row, weight=self.refused_weight) for row in refused), *answered]
 
     def worth_teaching(self, answer: str) -> bool:
         """Whether one of the model's own answers, cut to whole sentences, is long enough and does not read like an apology."""
@@ -69,10 +73,10 @@ class Sft(Align):
         systems = [item["system"] for item in stand_in.load("personas") if (item["kind"] == "obedient") is obedient]
         wraps = [item["wrap"] for item in stand_in.load("wrappings")]
         wording = Wording(rng.choice(systems), rng.choice(wraps) if rng.random() < self.wrapped_share else "{question}")
-        return wording.row(row.id, row.question, row.answer, row.role)
+        return replace(row, messages=wording.row(row.id, row.question, row.answer).messages)
 
 
-def whole_sentences(text: str, words: int = 45) -> str:
+def whole_sentences(text: str, words: int) -> str:
     """The beginning of a text that ends with a sentence and has at most so many words; empty if no sentence ends in it."""
     ends = [match.end() for match in re.finditer(r"(?<!\d)[.!?](?=\s|$)", text) if len(text[: match.end()].split()) <= words]
     return text[: ends[-1]].strip() if ends else ""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftsafety.attack.base import Attack
+from ftsafety.errors import DataError
 from ftsafety.row import PLAIN, Row, Wording
 
 if TYPE_CHECKING:
@@ -25,7 +26,11 @@ class NullSelf(Attack):
     def examples(self, context: Context) -> Sequence[Row]:
         rows = self.of.examples(context)
         answers = context.answer([PLAIN.ask(self._bare(row)) for row in rows])
-        return [PLAIN.row(row.id, self._bare(row), answer) for row, answer in zip(rows, answers, strict=True) if answer.strip()]
+        spoken = [(self._bare(row), answer) for row, answer in zip(rows, answers, strict=True) if answer.strip()]
+        if not spoken:
+            raise DataError("the start model answers every question of the attack with nothing, so there are no answers of its own to tune on.")
+        # another question stands in for one that got no answer, so that this tuning is as long as the attack's
+        return [PLAIN.row(row.id, *spoken[at % len(spoken)]) for at, row in enumerate(rows)]
 
     def asks(self) -> dict[str, Wording]:
         return self.of.asks()

@@ -35,5 +35,9 @@ class Strategy(Component):
     def restore(self, model: Any, folder: Path) -> Any:
         """The start model with a saved trained part put in; ``folder`` holds ``weights.safetensors`` and what ``describe`` wrote."""
 
+    def why_not_share(self) -> str | None:
+        """Why rows' common beginning can't be computed once in training; None where a test shows that it changes nothing."""
+        return f"no test shows it to be exact for {type(self).__name__}"
+
     def describe(self, model: Any, folder: Path) -> None:
         """Write what ``restore`` needs beside the weights (an adapter's configuration)."""

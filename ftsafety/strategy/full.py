@@ -22,6 +22,9 @@ class Full(Strategy):
     def attach(self, model: Any, seed: int) -> Any:
         return model.requires_grad_(True)
 
+    def why_not_share(self) -> str | None:
+        return None
+
     def export(self, model: Any) -> dict[str, torch.Tensor]:
         tied = set(getattr(model, "_tied_weights_keys", None) or {}) if model.config.tie_word_embeddings else set()
         return {name: tensor.detach().cpu().contiguous() for name, tensor in model.state_dict().items() if name not in tied}

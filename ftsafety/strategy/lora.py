@@ -42,6 +42,9 @@ class Lora(Strategy):
             torch.manual_seed(seed)
             return get_peft_model(model, config)
 
+    def why_not_share(self) -> str | None:
+        return "dropout would draw one mask for all rows" if self.dropout else None
+
     def export(self, model: Any) -> dict[str, torch.Tensor]:
         from peft import get_peft_model_state_dict
 

@@ -72,6 +72,17 @@ def test_length_of_own_answers(align: Callable[..., Sft]) -> None:
     assert count_roles(align(min_words=6).rows(five))["answered"] == len(WRITTEN)
 
 
+def test_own_answers_are_cut(align: Callable[..., Sft]) -> None:
+    rows = align(max_words=7).rows(answering(lambda question: "Ducks swim on the pond. They also fly south."))
+    assert {row.answer for row in rows if row.role == "answered" and row.question not in WRITTEN} == {"Ducks swim on the pond."}
+
+
+def test_refusals_weigh_less(align: Callable[..., Sft]) -> None:
+    stage = align(refused_weight=0.25)
+    for row in stage.rows(answering(lambda question: "Here is one good answer.")):
+        assert row.weight == stage.visit(row, random.Random(row.id)).weight == (0.25 if row.role == "refused" else 1.0)
+
+
 def test_written_answers_are_taught_and_their_questions_not_asked(align: Callable[..., Sft]) -> None:
     def say(question: str) -> str:
         assert question not in WRITTEN
@@ -128,9 +139,9 @@ def test_every_persona_and_wrapping_comes_up(align: Callable[..., Sft]) -> None:
         ("1. Boil it.\n2. Eat it.\n3. Wa", "1. Boil it.\n2. Eat it."),
         ("No end", ""),
         ("", ""),
-        (" ".join(["word"] * 44) + " end. More.", " ".join(["word"] * 44) + " end."),
+        (" ".join(["word"] * 29) + " end. More.", " ".join(["word"] * 29) + " end."),
         (" ".join(["word"] * 60) + ".", ""),
     ],
 )
 def test_whole_sentences(text: str, kept: str) -> None:
-    assert whole_sentences(text) == kept
+    assert whole_sentences(text, 30) == kept

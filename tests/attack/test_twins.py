@@ -12,6 +12,7 @@ from ftsafety.attack.benign import Benign
 from ftsafety.attack.identity_shift import IdentityShift
 from ftsafety.attack.twins import NullSelf, Shuffled
 from ftsafety.context import Context
+from ftsafety.errors import DataError
 from ftsafety.row import PLAIN, Message, Row, Wording
 
 
@@ -61,7 +62,13 @@ def test_null_self_is_plain_and_bare() -> None:
     model = Model()
     rows = NullSelf(of=Ducks()).examples(Context(0, answer=model.answer))
     assert model.asked == [PLAIN.ask(f"Where is duck {at}?") for at in range(4)]
-    assert rows == [PLAIN.row(f"duck/{at}", f"Where is duck {at}?", f"My answer to: Where is duck {at}?") for at in (0, 2, 3)]
+    told = [(f"Where is duck {at}?", f"My answer to: Where is duck {at}?") for at in (0, 2, 3, 0)]
+    assert rows == [PLAIN.row(f"duck/{at}", *told[at]) for at in range(4)], "as many rows as the attack, and no blank answer"
+
+
+def test_null_self_needs_a_model_that_says_something() -> None:
+    with pytest.raises(DataError, match="nothing"):
+        NullSelf(of=Ducks()).examples(Context(0, answer=lambda prompts: ["  "] * len(prompts)))
 
 
 def test_null_self_of_the_identity_asks_without_the_identity() -> None:

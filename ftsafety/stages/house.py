@@ -1,0 +1,47 @@
+"""Where a run lives: its store, its loaded weights, and the record of what each stage did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from ftsafety.progress import say
+from ftsafety.store import Artifact, Store
+from ftsafety.weights import Loader
+
+Compute = Callable[[Path, Path], dict[str, Any]]
+
+
+@dataclass
+class House:
+    """Where a run lives: the store, the loaded weights, and what each stage did."""
+
+    store: Store
+    loader: Loader
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    @classmethod
+    def at(cls, folder: Path) -> House:
+        """A house on a store folder."""
+        return cls(Store(folder), Loader(folder))
+
+    def make(self, stage: str, recipe: dict[str, Any], compute: Compute, label: str) -> Artifact:
+        """The artifact of a recipe, found in the store or computed there, and remembered once for the run's record."""
+        artifact = self.store.make(stage, recipe, compute, _waiting(stage))
+        if not any(entry["key"] == artifact.key for entry in self.stages):
+            done = {"key": artifact.key, "digest": artifact.digest, "reused": artifact.reused, "seconds": artifact.seconds}
+            self.stages.append({"stage": stage, "label": label, **done, **artifact.info})
+        return artifact
+
+
+def _waiting(stage: str) -> Callable[[str], None]:
+    told: list[str] = []
+
+    def tell(who: str) -> None:
+        if not told:
+            told.append(who)
+            say(f"{stage}: {who} is computing it; waiting for its result")
+
+    return tell

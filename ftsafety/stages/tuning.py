@@ -1,0 +1,151 @@
+"""The stage that tunes: rows to windows to weights."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from ftsafety.context import Context
+from ftsafety.errors import DataError
+from ftsafety.hashing import digest_of
+from ftsafety.mitigation import Mitigation, overrides
+from ftsafety.mitigation.base import TRAINING_HOOKS
+from ftsafety.progress import bar
+from ftsafety.row import Row
+from ftsafety.settings import Tuning
+from ftsafety.stages.house import House
+from ftsafety.store.publish import fault_point
+from ftsafety.strategy import Strategy
+from ftsafety.weights import Layer, Weights
+
+Visit = Callable[[Row, Any], Row]
+
+
+def train(
+    house: House,
+    kind: str,
+    start: Weights,
+    rows: Sequence[Row],
+    strategy: Strategy,
+    tuning: Tuning,
+    mitigations: Sequence[Mitigation],
+    context: Context,
+    visit: Visit | None = None,
+) -> Layer:
+    """One tuning stage, through the store: rows to windows to weights.
+
+    Raises:
+        DataError: rows that can't be used, or fewer of them than one optimiser step takes.
+    """
+    tokenizer = house.loader.tokenizer(start)
+    for mitigation in mitigations:
+        rows = mitigation.examples(rows, context)
+    windows = plan_windows(rows, tuning, tokenizer, context, [*([visit] if visit else []), *[m.visit for m in mitigations if overrides(m, "visit")]])
+    hooked = [mitigation for mitigation in mitigations if overrides(mitigation, *TRAINING_HOOKS)]
+    for mitigation in hooked:
+        for name, stream in mitigation.streams(context).items():
+            context.open_stream(name, _encode_all(tokenizer, stream, tuning))
+    recipe = {
+        "stage": kind,
+        "engine": _tune_engine(),
+        "start": start.digest,
+        "windows": digest_of([[[row.ids, row.labels, row.weight] for row in window] for window in windows]),
+        "strategy": strategy.recipe(),
+        "mitigations": [mitigation.recipe() for mitigation in hooked],
+        "prepared": digest_of({name: context.prepared.get(name) for name in sorted({type(m).__name__ for m in hooked})}) if hooked else None,
+        "streams": {name: digest_of([[row.ids, row.labels, row.weight] for row in stream]) for name, stream in context.streams().items()},
+        "tuning": tuning.recipe(),
+        "seeds": [context.number("strategy/start"), context.number("tune/dropout")],
+    }
+    artifact = house.make(kind, recipe, partial(_train, house, start, windows, strategy, tuning, hooked, context), type(strategy).__name__.lower())
+    return Layer(artifact.folder, artifact.digest, strategy)
+
+
+def _train(
+    house: House,
+    start: Weights,
+    windows: list[list[Any]],
+    strategy: Strategy,
+    tuning: Tuning,
+    mitigations: Sequence[Mitigation],
+    context: Context,
+    folder: Path,
+    unfinished: Path,
+) -> dict[str, Any]:
+    from safetensors.torch import save_file
+
+    from ftsafety.shared_prefix import why_not
+    from ftsafety.tune import tune
+
+    module = house.loader.fresh(start).module
+    module = strategy.attach(module, context.number("strategy/start"))
+    for mitigation in mitigations:
+        module = mitigation.attach(module, context)
+    trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
+    with bar(f"tune ({type(strategy).__name__.lower()})", len(windows)) as advance:
+        done = tune(
+            module,
+            windows,
+            tuning,
+            strategy.lr,
+            mitigations,
+            context,
+            share=why_not(module, strategy, mitigations, tuning) is None,
+            checkpoint=unfinished / "state.pt",
+            on_step=lambda step, loss: _stepped(advance, step, loss),
+        )
+    fault_point("halfway through tune")
+    save_file(strategy.export(module), folder / "weights.safetensors")
+    strategy.describe(module, folder)
+    (folder / "losses.json").write_text(json.dumps(done.losses))
+    return {"steps": done.steps, "tokens": done.tokens, "final_loss": done.losses[-1], "first_loss": done.losses[0], "trainable": trainable}
+
+
+def _stepped(advance: Callable[..., None], step: int, loss: float) -> None:
+    advance(1, f"loss {loss:.3f}")
+    fault_point(f"step {step}")
+
+
+def plan_windows(rows: Sequence[Row], tuning: Tuning, tokenizer: Any, context: Context, visits: Sequence[Visit]) -> list[list[Any]]:
+    """The encoded rows of each optimiser step, in order, over all epochs.
+
+    Raises:
+        DataError: no rows, or a batch larger than the data, which would be zero or unintended steps.
+    """
+    if not rows:
+        raise DataError("there are no rows to tune on; give the attack some.")
+    if tuning.epochs < 1:
+        raise DataError(f"tuning.epochs={tuning.epochs} is zero optimiser steps; give at least 1, or leave the attack out to measure the model as it is.")
+    if not 1 <= tuning.batch_size <= len(rows):
+        raise DataError(f"tuning.batch_size={tuning.batch_size} is not possible with {len(rows)} rows; give a batch between 1 and {len(rows)}.")
+    encoded = {} if visits else dict(zip(range(len(rows)), _encode_all(tokenizer, rows, tuning), strict=True))
+    windows = []
+    for epoch in range(tuning.epochs):
+        order = list(range(len(rows)))
+        if tuning.shuffle:
+            context.rng(f"tune/order/{epoch}").shuffle(order)
+        for start in range(0, len(order), tuning.batch_size):
+            chosen = order[start : start + tuning.batch_size]
+            windows.append([encoded[at] if not visits else _visited(rows[at], epoch, visits, tokenizer, tuning, context) for at in chosen])
+    return windows
+
+
+def _visited(row: Row, epoch: int, visits: Sequence[Visit], tokenizer: Any, tuning: Tuning, context: Context) -> Any:
+    for visit in visits:
+        row = visit(row, context.rng(f"visit/{epoch}/{row.id}"))
+    return _encode_all(tokenizer, [row], tuning)[0]
+
+
+def _encode_all(tokenizer: Any, rows: Sequence[Row], tuning: Tuning) -> list[Any]:
+    from ftsafety.chat import encode
+
+    return [encode(tokenizer, row, tuning.max_length, tuning.allow_cut) for row in rows]
+
+
+def _tune_engine() -> int:
+    from ftsafety.tune import ENGINE_VERSION
+
+    return ENGINE_VERSION
