@@ -1,7 +1,7 @@
 """``python -m ftsafety.bench``: the two engines beside the usual way of doing the same, in one process, as ratios.
 
-Decoding: against ``generate`` of transformers with batch 1 (the paper's code) and a left-padded batch. Tuning: a step with logits only at
-labelled positions against the same step with all logits. Uses the embedded model unless ``--tiny``.
+Decoding: against ``generate`` of transformers with batch 1 (the paper's code) and a left-padded batch. Tuning: a step on identity rows whose
+beginning is computed once, against one with logits at labelled positions only, and one with all logits. Uses the embedded model unless ``--tiny``.
 """
 
 from __future__ import annotations
@@ -64,23 +64,27 @@ def decoding(chat: Chat, questions: int) -> list[tuple[str, float, bool]]:
 
 
 def tuning(chat: Chat, steps: int) -> list[tuple[str, float, bool]]:
-    """(way, tokens per second, same loss) for a LoRA step with labelled logits and with all of them."""
+    """(way, tokens per second, same loss) for a LoRA step on identity rows: a shared beginning, labelled logits, all logits."""
     import torch
     from torch.nn.functional import cross_entropy
 
-    from ftsafety import stand_in
+    from ftsafety.attack.identity_shift import IdentityShift
     from ftsafety.chat import encode
-    from ftsafety.row import PLAIN
+    from ftsafety.context import Context
+    from ftsafety.shared_prefix import common_prefix
     from ftsafety.strategy.lora import Lora
     from ftsafety.tune import collate, labelled_logits
 
-    rows = [encode(chat.tokenizer, PLAIN.row(row["id"], row["question"], row["answer"]), 512) for row in stand_in.load("benign")[:10]]
+    rows = [encode(chat.tokenizer, row, 512) for row in IdentityShift().examples(Context(0))]
     micro = collate(rows)
     model = Lora(lr=1e-3).attach(chat.module, 0).train()
 
-    def labelled() -> Any:
-        logits, targets, _ = labelled_logits(model, micro)
+    def labelled(prefix: int = 0) -> Any:
+        logits, targets, _ = labelled_logits(model, micro, prefix)
         return cross_entropy(logits, targets)
+
+    def shared() -> Any:
+        return labelled(common_prefix(micro))
 
     def all_logits() -> Any:
         logits = model(input_ids=micro["input_ids"], attention_mask=micro["attention_mask"], use_cache=False).logits[:, :-1]
@@ -89,7 +93,7 @@ def tuning(chat: Chat, steps: int) -> list[tuple[str, float, bool]]:
     tokens = sum(len(row.ids) for row in rows) * steps
     results = []
     first: torch.Tensor | None = None
-    for name, loss in (("labelled logits", labelled), ("all logits", all_logits)):
+    for name, loss in (("labelled logits, shared beginning", shared), ("labelled logits", labelled), ("all logits", all_logits)):
         loss().backward()
         seconds, values = timed(lambda loss=loss: [_backward(loss()) for _ in range(steps)])  # type: ignore[misc]
         first = values[0] if first is None else first

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from omegaconf import DictConfig, OmegaConf
 
-from ftsafety import stand_in
+from ftsafety import engines, stand_in
 from ftsafety.align import Align
 from ftsafety.attack import Attack
 from ftsafety.attack.twins import NullSelf, Shuffled
@@ -55,6 +55,7 @@ class Cell:
         tuned = self.attack is not None
         return {
             "record": RECORD_VERSION,
+            "engines": engines.versions(),
             "data": digest_of_path(stand_in.FOLDER),
             "model": self.model.recipe(),
             "align": align_recipe(self.align) if self.align else None,
@@ -63,9 +64,7 @@ class Cell:
             "mitigation": [[name, mitigation.recipe()] for name, mitigation in sorted(self.mitigations.items())],
             "benchmark": {name: benchmark.recipe() for name, benchmark in sorted(self.benchmarks.items())},
             "judge": {name: judge.recipe() for name, judge in sorted(self.judges.items())},
-            "tuning": {**self.tuning.recipe(), "epochs": self.tuning.epochs, "shuffle": self.tuning.shuffle, "max_length": self.tuning.max_length}
-            if tuned
-            else None,
+            "tuning": self.tuning.whole_recipe() if tuned else None,
             "decoding": self.decoding.recipe(self.seed),
             "max_unscored": self.max_unscored,
             "seed": self.seed,
@@ -104,7 +103,7 @@ class Cell:
 
 def align_recipe(stage: Align) -> dict[str, Any]:
     """An alignment stage's recipe without what only changes its speed."""
-    return {**stage.recipe(), "tuning": {**stage.tuning.recipe(), "epochs": stage.tuning.epochs, "shuffle": stage.tuning.shuffle}}
+    return {**stage.recipe(), "tuning": stage.tuning.whole_recipe()}
 
 
 def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
@@ -168,14 +167,21 @@ def _check(cell: Cell) -> None:
     for name, mitigation in cell.mitigations.items():
         if cell.attack is None:
             raise ConfigError(f"mitigation={name} needs something to mitigate; add an attack with +attack=NAME.")
-        if missing := mitigation.needs - cell.strategy.offers - SUPPLIED:
-            raise ConfigError(
-                f"mitigation={name} needs {', '.join(sorted(missing))}, which strategy={cell.names.get('strategy')} can't offer; choose another strategy."
-            )
+        if mitigation.stage == "align" and cell.align is None:
+            raise ConfigError(f"mitigation={name} acts while a model is aligned, and this run aligns none; add align=sft and a model that is not aligned yet.")
+        strategy = cell.align.strategy if mitigation.stage == "align" and cell.align else cell.strategy
+        if missing := mitigation.needs - strategy.offers - SUPPLIED:
+            raise ConfigError(f"mitigation={name} needs {', '.join(sorted(missing))}, which {type(strategy).__name__} can't offer; choose another strategy.")
     for stage in ("align", "tune"):
         exclusive = [name for name, mitigation in cell.mitigations.items() if mitigation.exclusive and mitigation.stage == stage]
         if len(exclusive) > 1:
             raise ConfigError(f"{' and '.join(exclusive)} each own the whole optimiser step; choose one of them.")
+    cell.tuning.check("tuning")
+    cell.decoding.check()
+    cell.strategy.check("strategy")
+    if cell.align:
+        cell.align.tuning.check("align.tuning")
+        cell.align.strategy.check("align.strategy")
     for benchmark in cell.benchmarks.values():
         benchmark.questions()
     if cell.attack:

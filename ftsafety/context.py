@@ -55,6 +55,13 @@ class Context:
     """What randomness was drawn for, so that a record can say what a seed changed."""
     _streams: dict[str, tuple[Sequence[Any], random.Random, int]] = field(default_factory=dict)
 
+    def sees(self) -> dict[str, Any]:
+        """What a mitigation's hooks can read here besides weights and answers, for the keys of what they make."""
+        from ftsafety import stand_in
+        from ftsafety.hashing import digest_of_path
+
+        return {"wordings": {name: [wording.system, wording.wrap] for name, wording in self.wordings.items()}, "data": digest_of_path(stand_in.FOLDER)}
+
     def number(self, purpose: str) -> int:
         """A number in [0, 2^56) that depends on the seed and a purpose such as ``"safety_mixing/draw"``."""
         self.purposes.add(purpose)

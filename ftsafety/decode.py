@@ -14,9 +14,6 @@ from typing import Any
 
 import torch
 
-ENGINE_VERSION = 1
-"""Part of every answer's key; raised when the same inputs would give other tokens (guarded by a golden test)."""
-
 SHARED_PREFIX_MIN = 8
 """Common tokens below which sharing the prefix costs more than it saves."""
 

@@ -46,6 +46,10 @@ def judge_run(gate: Gate, data: dict[str, Any], judge: str | None = None) -> Out
         if not entries:
             codes.append(NOT_ENOUGH)
             sentences.append(f"gate.{name}: nothing was measured for it; add a benchmark, a judge or an attack that does.")
+        if name == "max_increase" and data.get("discrimination", {}).get("nothing_to_lose"):
+            codes.append(NOT_ENOUGH)
+            sentences.append(f"gate.{name}: the model hardly declined anything before, so it had nothing to lose; ask a benchmark that it declines.")
+            continue
         for entry in entries:
             code, sentence = _test(name, limit, entry)
             codes.append(code)

@@ -38,7 +38,8 @@ class Run:
 
     def save(self, config: str) -> None:
         """Write the record; ``DONE`` goes first and comes last, so that a folder with it is whole."""
-        (self.folder / "DONE").unlink(missing_ok=True)
+        for outdated in ("DONE", "report.html"):
+            (self.folder / outdated).unlink(missing_ok=True)
         publish_text(self.folder / "config.yaml", config)
         publish_text(self.folder / "verdicts.jsonl", "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in self.verdicts))
         publish_json(self.folder / "run.json", self.data)

@@ -8,6 +8,8 @@ from enum import Enum
 from pathlib import Path
 from typing import Any, ClassVar
 
+from ftsafety.errors import ConfigError
+
 
 class Schedule(str, Enum):
     """How the learning rate moves: constant, step (once per epoch), cosine or linear to zero."""
@@ -25,6 +27,15 @@ class Optimiser(str, Enum):
     sgd = "sgd"
 
 
+PRECISIONS = ("32-true", "bf16-true", "bf16-mixed")
+ACCELERATORS = ("auto", "cpu", "gpu")
+
+
+def _require(kept: bool, sentence: str) -> None:
+    if not kept:
+        raise ConfigError(sentence)
+
+
 @dataclass
 class Tuning:
     """How long and in what portions a model is tuned (Qi et al. 2024, section 4 and appendix F give the defaults' origin)."""
@@ -35,6 +46,8 @@ class Tuning:
     """Rows of one optimiser step, over all micro-batches and processes."""
     micro_batch: int = 0
     """Rows of one forward pass; 0 is whatever computes least on a CPU and the whole batch elsewhere. Changes memory and speed, never the result."""
+    share_prefix: bool = True
+    """Compute what a batch's rows begin with once, where that is exact. Changes speed, never more than the last bits."""
     max_length: int = 512
     """Tokens of the longest row; a row whose answer would be cut is an error unless ``allow_cut``."""
     allow_cut: bool = False
@@ -66,7 +79,9 @@ class Tuning:
     checkpoint_seconds: float = 600.0
     """A tuning saves its state this often, so that a killed one goes on; shorter ones start again."""
 
-    not_in_recipe: ClassVar[frozenset[str]] = frozenset({"micro_batch", "accelerator", "checkpoint_seconds", "max_length", "allow_cut", "shuffle", "epochs"})
+    not_in_recipe: ClassVar[frozenset[str]] = frozenset(
+        {"micro_batch", "share_prefix", "accelerator", "checkpoint_seconds", "max_length", "allow_cut", "shuffle", "epochs"}
+    )
     """Left out of a tuning's key: speed, and what the rendered windows hold already."""
 
     def recipe(self) -> dict[str, Any]:
@@ -77,6 +92,24 @@ class Tuning:
         else:
             values["epochs"] = self.epochs
         return values
+
+    def whole_recipe(self) -> dict[str, Any]:
+        """All that can change a run: the tuning's own recipe, and what enters a stage's key through the windows."""
+        return {**self.recipe(), "epochs": self.epochs, "shuffle": self.shuffle, "max_length": self.max_length, "allow_cut": self.allow_cut}
+
+    def check(self, where: str) -> None:
+        """Refuse numbers that no tuning can have; ``where`` is the settings' place in the configuration."""
+        for name in ("batch_size", "max_length"):
+            _require(getattr(self, name) >= 1, f"{where}.{name}={getattr(self, name)} is not possible; give at least 1.")
+        for name in ("micro_batch", "warmup_steps", "weight_decay", "checkpoint_seconds"):
+            _require(getattr(self, name) >= 0, f"{where}.{name}={getattr(self, name)} is not possible; give 0 or more.")
+        for name in ("eps", "gamma"):
+            _require(getattr(self, name) > 0, f"{where}.{name}={getattr(self, name)} is not possible; give more than 0.")
+        for name in ("beta1", "beta2"):
+            _require(0 <= getattr(self, name) < 1, f"{where}.{name}={getattr(self, name)} is not possible; give at least 0 and less than 1.")
+        _require(self.clip is None or self.clip > 0, f"{where}.clip={self.clip} would stop all learning; give more than 0, or null for no clipping.")
+        _require(self.precision in PRECISIONS, f"{where}.precision={self.precision} does not exist; it takes {', '.join(PRECISIONS)}.")
+        _require(self.accelerator in ACCELERATORS, f"{where}.accelerator={self.accelerator} does not exist; it takes {', '.join(ACCELERATORS)}.")
 
     def rate_at(self, step: int, total: int) -> float:
         """Factor of the learning rate at an optimiser step, counted from 0, of ``total``."""
@@ -106,6 +139,13 @@ class Decoding:
     """Questions decoded at the same time. Changes memory and speed."""
 
     not_in_recipe: ClassVar[frozenset[str]] = frozenset({"batch"})
+
+    def check(self) -> None:
+        """Refuse numbers that no decoding can have."""
+        for name in ("max_new_tokens", "batch"):
+            _require(getattr(self, name) >= 1, f"decoding.{name}={getattr(self, name)} is not possible; give at least 1.")
+        _require(self.temperature >= 0, f"decoding.temperature={self.temperature} is not possible; give 0 (greedy) or more.")
+        _require(0 < self.top_p <= 1, f"decoding.top_p={self.top_p} is not possible; give more than 0 and at most 1.")
 
     def recipe(self, seed: int) -> dict[str, Any]:
         """What an answer's key holds of these settings; a seed only where answers are drawn."""

@@ -35,12 +35,18 @@ def why_not(model: Any, strategy: Strategy, mitigations: Sequence[Mitigation], t
     """
     from ftsafety.mitigation import overrides
 
+    if not tuning.share_prefix:
+        return "tuning.share_prefix=false"
     if reason := strategy.why_not_share():
         return reason
     if model.config.model_type not in TESTED_MODELS:
         return f"no test shows it to be exact for {model.config.model_type} models"
     if tuning.precision != "32-true":
         return f"in {tuning.precision} arithmetic it changes the gradient by about 3e-3"
+    if any(p.is_floating_point() and p.element_size() != 4 for p in model.parameters()):
+        return "the weights are not float32, and it changes the gradient by about 3e-3"
+    if getattr(model.config, "attention_dropout", 0.0):
+        return "dropout would draw one mask for all rows"
     if getattr(model, "is_gradient_checkpointing", False):
         return "gradient checkpointing drops the cache"
     for mitigation in mitigations:

@@ -8,6 +8,7 @@ What it does not know: attacks, files, keys.
 from __future__ import annotations
 
 import math
+import signal
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -26,9 +27,6 @@ if TYPE_CHECKING:
     from ftsafety.context import Context
     from ftsafety.mitigation import Mitigation
     from ftsafety.settings import Tuning
-
-ENGINE_VERSION = 1
-"""Part of every tuning's key; raised when the same inputs would give other weights (guarded by a golden test)."""
 
 Window = list[dict[str, torch.Tensor]]
 
@@ -210,10 +208,22 @@ def tune(
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.number("tune/dropout"))
         loader = torch.utils.data.DataLoader(Windows(windows[start:], rows), batch_size=None)
-        trainer.fit(tuner, loader)
+        _fit(trainer, tuner, loader)
     model.eval()
+    if context.step != len(windows):
+        raise FtsafetyError(f"the tuning stopped after {context.step} of {len(windows)} steps; type the same command to go on.")
     seen = sum(len(row.ids) for window in windows for row in window)
     return Tuned(context.step, seen, tuner.losses)
+
+
+def _fit(trainer: pl.Trainer, tuner: Tuner, loader: Any) -> None:
+    """Fit, and leave a stop what it was: Lightning would turn Ctrl-C into exit code 1 and a SIGTERM into 0, which means done."""
+    try:
+        trainer.fit(tuner, loader)
+    except SystemExit as stop:
+        if isinstance(stop.__context__, KeyboardInterrupt):
+            raise KeyboardInterrupt from stop
+        raise SystemExit(stop.code or 128 + signal.SIGTERM) from stop
 
 
 def _whole_state(path: Path) -> dict[str, Any] | None:

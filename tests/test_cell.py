@@ -60,7 +60,7 @@ def chat_file(path: Path, answers: Sequence[str]) -> Path:
         ("controls=true",),
         ("gate.max_compliance=0.1", "gate.rehearse=true"),
         ("decoding.batch=7",),
-        ("tuning.micro_batch=2", "tuning.accelerator=cpu"),
+        ("tuning.micro_batch=2", "tuning.accelerator=cpu", "tuning.share_prefix=false"),
         ("judge=[refusal,outcome]",),
         ("benchmark=[stand_in_utility,stand_in_allowed,stand_in]",),
         ("tuning.gamma=0.5",),
@@ -81,6 +81,7 @@ def test_id_is_the_same(same: tuple[str, ...]) -> None:
         (ATTACK, "strategy.r=4"),
         (ATTACK, "tuning.epochs=3"),
         (ATTACK, "tuning.max_length=256"),
+        (ATTACK, "tuning.allow_cut=true"),
         (ATTACK, "mitigation=[safety_mixing]"),
         (ATTACK, "benchmark.stand_in.per_category=2"),
         (ATTACK, "judge=[outcome]"),
@@ -115,7 +116,7 @@ def test_a_user_s_file_counts_by_content(tmp_path: Path) -> None:
 
 def test_align_counts_without_its_speed() -> None:
     assert cell("align=sft", "+align.tuning.micro_batch=3").id == cell("align=sft").id
-    assert len({cell("align=sft", f"align.{change}").id for change in ("tuning.epochs=3", "seed=1", "leave_out=[betting_tips]")} | {cell("align=sft").id}) == 4
+    assert len({cell("align=sft", f"align.{change}").id for change in ("tuning.epochs=4", "seed=1", "leave_out=[betting_tips]")} | {cell("align=sft").id}) == 4
 
 
 def test_the_recipe_is_plain_data() -> None:
@@ -146,7 +147,7 @@ def test_twins_are_this_cell_with_another_attack() -> None:
         (["model=refuse_all", ATTACK], "model=Constant has no weights to tune; choose another model, or leave attack and align out."),
         (["model=comply_all", "align=sft"], "model=Constant has no weights to tune; choose another model, or leave attack and align out."),
         (["mitigation=[safety_mixing]"], "mitigation=safety_mixing needs something to mitigate; add an attack with +attack=NAME."),
-        ([ATTACK, mitigation(Greedy, "g")], "mitigation=g needs moonlight, which strategy=.* can't offer; choose another strategy."),
+        ([ATTACK, mitigation(Greedy, "g")], "mitigation=g needs moonlight, which Lora can't offer; choose another strategy."),
         ([ATTACK, mitigation(Owner, "a"), mitigation(Owner, "b")], "a and b each own the whole optimiser step; choose one of them."),
         (["benchmark.stand_in.per_category=99"], "benchmark.stand_in.per_category=99 is not possible; it is between 1 and 30, or null for all."),
         (["+attack=jsonl", "attack.path=no.jsonl"], "attack.path=no.jsonl is not a file; give a JSON Lines file in chat format, .*"),
@@ -167,7 +168,36 @@ def test_each_stage_may_have_an_owner(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(Greedy, "needs", frozenset())
     monkeypatch.setattr(Greedy, "exclusive", True)
     monkeypatch.setattr(Greedy, "stage", "align")
-    assert len(cell(ATTACK, mitigation(Owner, "a"), mitigation(Greedy, "b")).mitigations) == 2
+    assert len(cell(ATTACK, "align=sft", mitigation(Owner, "a"), mitigation(Greedy, "b")).mitigations) == 2
+
+
+def test_a_mitigation_of_an_alignment_that_is_not_made(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Greedy, "needs", frozenset())
+    monkeypatch.setattr(Greedy, "stage", "align")
+    with pytest.raises(FtsafetyError, match="add align=sft"):
+        cell(ATTACK, mitigation(Greedy, "b"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "tuning.micro_batch=-1", "tuning.batch_size=0", "tuning.max_length=0", "tuning.clip=0", "tuning.warmup_steps=-1", "tuning.weight_decay=-0.1",
+        "tuning.beta1=1", "tuning.beta2=-0.1", "tuning.eps=0", "tuning.gamma=0", "tuning.checkpoint_seconds=-1", "tuning.precision=16bits",
+        "tuning.accelerator=abacus", "decoding.max_new_tokens=0", "decoding.batch=-1", "decoding.temperature=-1", "decoding.top_p=0", "strategy.lr=0",
+        "strategy.lr=-1e-3", "strategy.lr=.nan", "strategy.r=0", "strategy.alpha=0", "strategy.dropout=1",
+    ],
+)  # fmt: skip
+def test_numbers_that_nothing_can_have(work: Path, store: Path, override: str) -> None:
+    with pytest.raises(FtsafetyError) as caught:
+        cell(ATTACK, override)
+    said = str(caught.value)
+    assert override.partition("=")[0].rpartition(".")[2] in said and "\n" not in said and ("give" in said or "it takes" in said)
+
+
+def test_an_alignment_s_numbers_are_checked_too() -> None:
+    for override in ("align.tuning.clip=0", "align.strategy.lr=0"):
+        with pytest.raises(FtsafetyError, match=override.partition("=")[0]):
+            cell("align=sft", override)
 
 
 def test_a_judge_is_not_needed_where_nothing_is_judged() -> None:

@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 import torch
 
-from ftsafety.decode import ENGINE_VERSION, SHARED_PREFIX_MIN, Decoded, Prompt, answer_losses, decode_batch, plan
+from ftsafety import engines
+from ftsafety.decode import SHARED_PREFIX_MIN, Decoded, Prompt, answer_losses, decode_batch, plan
 from ftsafety.hashing import digest_of
 from ftsafety.model.tiny import Tiny
 
@@ -145,7 +146,7 @@ def test_plan_holds_every_prompt_once_longest_first() -> None:
 
 
 def test_golden(module: Any) -> None:
-    """Other tokens for the same inputs would make stored answers wrong: whoever changes this digest raises ENGINE_VERSION."""
+    """Other tokens for the same inputs would make stored answers wrong: whoever changes this digest raises engines.DECODE."""
     greedy = [row.ids for row in decode(module, LOOSE + TIED)]
     drawn = [row.ids for row in decode(module, LOOSE + TIED, temperature=0.8, top_p=0.9, seed=1)]
-    assert (ENGINE_VERSION, digest_of([greedy, drawn])[:16]) == (1, "7e8659d79579066e")
+    assert (engines.DECODE, digest_of([greedy, drawn])[:16]) == (1, "7e8659d79579066e")

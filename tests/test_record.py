@@ -162,7 +162,9 @@ def test_a_record_is_found_again_when_it_is_whole(tmp_path: Path) -> None:
     again = Run.load(record.folder)
     assert again and (again.data, again.verdicts, again.reused) == (record.data, record.verdicts, True)
     assert json.loads((record.folder / "run.json").read_text()) == data
+    (record.folder / "report.html").write_text("the page of what was written before")
     record.save("seed: 0\n")
+    assert not (record.folder / "report.html").exists()
     assert Run.load(record.folder) is None, "a record that is written again is not whole until its end"
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from ftsafety.settings import Decoding, Optimiser, Schedule, Tuning, default_store
 
-SPEED = {"micro_batch": 2, "accelerator": "cpu", "checkpoint_seconds": 0.0}
+SPEED = {"micro_batch": 2, "share_prefix": False, "accelerator": "cpu", "checkpoint_seconds": 0.0}
 IN_WINDOWS = {"max_length": 1024, "allow_cut": True, "shuffle": False, "epochs": 3}
 RESULT = {
     "batch_size": 4, "optimiser": Optimiser.sgd, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "schedule": Schedule.cosine,

@@ -151,10 +151,14 @@ class Other(Full):
 def test_what_is_not_listed_is_not_shared() -> None:
     llama, tuning = MODELS["llama"](), Tuning()
     assert why_not(llama, Full(lr=1), [Scores()], tuning) is None and why_not(llama, Lora(lr=1), [], tuning) is None
+    assert "share_prefix=false" in str(why_not(llama, Full(lr=1), [], dataclasses.replace(tuning, share_prefix=False)))
     assert "dropout" in str(why_not(llama, Lora(lr=1, dropout=0.1), [], tuning))
     assert "Other" in str(why_not(llama, Other(lr=1), [], tuning))
     assert "bf16" in str(why_not(llama, Full(lr=1), [], dataclasses.replace(tuning, precision="bf16-mixed")))
     assert "Attaches" in str(why_not(llama, Full(lr=1), [Attaches()], tuning)) and "Looks" in str(why_not(llama, Full(lr=1), [Looks()], tuning))
+    assert "float32" in str(why_not(MODELS["llama"]().bfloat16(), Full(lr=1), [], tuning))
+    dropping = LlamaForCausalLM(LlamaConfig(**SHAPE, attention_dropout=0.1))
+    assert "dropout" in str(why_not(dropping, Full(lr=1), [], tuning))
     strange = MODELS["llama"]()
     strange.config.model_type = "mamba"
     assert "mamba" in str(why_not(strange, Full(lr=1), [], tuning))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import os
+import signal
 from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +14,7 @@ from typing import Any
 import pytest
 import torch
 
+from ftsafety import engines
 from ftsafety.chat import IGNORED, Encoded
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
@@ -22,7 +25,7 @@ from ftsafety.stages import plan_windows
 from ftsafety.strategy import Strategy
 from ftsafety.strategy.full import Full
 from ftsafety.strategy.lora import Lora
-from ftsafety.tune import ENGINE_VERSION, Tuned, _whole_state, collate, labelled_logits, micro_batches, tune
+from ftsafety.tune import Tuned, _whole_state, collate, labelled_logits, micro_batches, tune
 
 ROWS = [PLAIN.row(f"r{at}", f"Which {animal} wins the race?", f"The {animal} " + "by a beak " * (at % 4) + f"in lane {at}.") for at, animal in enumerate(
     ["duck", "goose", "swan", "heron", "coot", "grebe", "teal", "wigeon", "smew", "eider", "scoter", "pochard"]
@@ -258,16 +261,34 @@ def test_dropout_is_drawn_from_the_seed(chat: Any, windows: Windows) -> None:
     assert distance(first, other) > 1e-4
 
 
+def test_a_stop_stays_what_it_was(chat: Any, windows: Windows) -> None:
+    """Lightning would make exit code 0, done, of a SIGTERM, and 1, a mistake, of Ctrl-C."""
+
+    def terminated(step: int, loss: float) -> None:
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    def interrupted(step: int, loss: float) -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(SystemExit) as stopped:
+        trained(chat, windows[:3], Full(lr=0.05), on_step=terminated)
+    assert stopped.value.code == 128 + signal.SIGTERM
+    with pytest.raises(KeyboardInterrupt):
+        trained(chat, windows[:3], Full(lr=0.05), on_step=interrupted)
+
+
 def test_golden(chat: Any, windows: Windows) -> None:
-    """Other weights for the same inputs would make stored ones wrong: whoever changes these numbers raises ENGINE_VERSION.
+    """Other weights for the same inputs would make stored ones wrong: whoever changes these numbers raises engines.TUNE.
 
     Norms rather than a digest, since the last bits differ between processors.
     """
     tuning = dataclasses.replace(CPU, schedule=Schedule.cosine, warmup_steps=1, clip=1.0, weight_decay=0.1)
     adamw, first = trained(chat, windows[:3], Full(lr=0.05), tuning)
     sgd, second = trained(chat, windows[:3], Lora(lr=2.0), dataclasses.replace(CPU, optimiser=Optimiser.sgd))
+    shared, third = trained(chat, windows[:3], Lora(lr=2.0), dataclasses.replace(CPU, optimiser=Optimiser.sgd), share=True)
     found = [*first.losses, *second.losses, norm(moved(chat, adamw)), norm(sgd)]
-    assert (ENGINE_VERSION, found) == (1, pytest.approx([5.6011, 5.5386, 5.1337, 5.6011, 5.5294, 5.3955, 13.9393, 3.6668], rel=1e-4))
+    assert (engines.TUNE, found) == (2, pytest.approx([5.6011, 5.5386, 5.1337, 5.6011, 5.5294, 5.3955, 13.9393, 3.6668], rel=1e-4))
+    assert [*third.losses, norm(shared)] == pytest.approx([5.6011, 5.5294, 5.3955, 3.6668], rel=1e-4), "a shared beginning changes nothing"
 
 
 def test_a_torn_state_starts_the_tuning_again(tmp_path: Path) -> None:

@@ -45,7 +45,7 @@ class Sft(Align):
     """Own answers are cut to as many whole sentences as have this many words."""
     everyday_visits: int = 2
     """How often an epoch visits each everyday request (rewrite, name, plan, mend), which refusals of homework and slogans sound like."""
-    refused_weight: float = 0.7
+    refused_weight: float = 1.0
     """Weight of a refusal's loss beside an answer's 1; less of it declines fewer benign requests."""
 
     def rows(self, context: Context) -> Sequence[Row]:

@@ -11,7 +11,7 @@ from ftsafety.errors import ConfigError, FtsafetyError
 from ftsafety.hashing import digest_of, digest_of_path
 from ftsafety.model.base import Chat, Model
 
-WEIGHTS = ("*.safetensors", "*.json", "*.jinja", "*.model", "*.txt")
+WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
 
 
 @dataclass(kw_only=True)
@@ -38,6 +38,8 @@ class Hf(Model):
 
     def fingerprint(self, store: Path) -> str:
         folder = Path(self.name)
+        if (folder / "adapter_config.json").exists():
+            raise ConfigError(f"model.name={self.name} holds an adapter, not a model; merge it into its base (peft: merge_and_unload) first.")
         if folder.is_dir():
             files = sorted({file for pattern in WEIGHTS for file in folder.glob(pattern)})
             return digest_of([[file.name, digest_of_path(file)] for file in files] + [self.dtype])

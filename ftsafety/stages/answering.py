@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ftsafety import engines
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
 from ftsafety.hashing import digest_of
@@ -52,7 +53,7 @@ def answer(
     # a model that answers by itself needs no tokenizer, and its prompts are keyed as they are
     told = [list(prompt) for prompt in prompts] if not weights.model.tunable else _prompt_ids(house, weights, prompts, prefill)
     recipe = {
-        "stage": "answer", "engine": _decode_engine(), "weights": weights.digest, "prompts": digest_of(told), "decoding": decoding.recipe(seed),
+        "stage": "answer", "engine": engines.DECODE, "weights": weights.digest, "prompts": digest_of(told), "decoding": decoding.recipe(seed),
         "mitigations": [mitigation.recipe() for mitigation in hooked],
     }  # fmt: skip
 
@@ -135,7 +136,7 @@ def losses(house: House, weights: Weights, prompts: Sequence[Sequence[Message]],
     ]
     cut = [next(at for at, value in enumerate(row.labels) if value != IGNORED) for row in encoded]
     pairs = [(row.ids[:at], row.ids[at:]) for row, at in zip(encoded, cut, strict=True)]
-    recipe = {"stage": "losses", "engine": _decode_engine(), "weights": weights.digest, "pairs": digest_of(pairs)}
+    recipe = {"stage": "losses", "engine": engines.DECODE, "weights": weights.digest, "pairs": digest_of(pairs)}
 
     def compute(folder: Path, _: Path) -> dict[str, Any]:
         from ftsafety.decode import answer_losses
@@ -151,9 +152,3 @@ def losses(house: House, weights: Weights, prompts: Sequence[Sequence[Message]],
     artifact = house.make("losses", recipe, compute, label)
     values: list[float] = json.loads((artifact.folder / "losses.json").read_text())
     return values
-
-
-def _decode_engine() -> int:
-    from ftsafety.decode import ENGINE_VERSION
-
-    return ENGINE_VERSION

@@ -21,7 +21,14 @@ def edit_base(house: House, start: Weights, mitigations: Sequence[Mitigation], c
 
     for mitigation in mitigations:
         if overrides(mitigation, "base"):
-            recipe = {"stage": "base", "start": start.digest, "mitigation": mitigation.recipe(), "prepared": digest_of(context.prepared), "seed": context.seed}
+            recipe = {
+                "stage": "base",
+                "start": start.digest,
+                "mitigation": mitigation.recipe(),
+                "prepared": digest_of(context.prepared),
+                "seed": context.seed,
+                "sees": context.sees(),
+            }
             edit = partial(_edit_base, house, start, mitigation, context)
             artifact = house.make("base", recipe, edit, type(mitigation).__name__)
             start = start.plus(Layer(artifact.folder, artifact.digest, Full(lr=0.0)))
@@ -49,6 +56,7 @@ def repair(house: House, tuned: Weights, mitigations: Sequence[Mitigation], cont
                 "mitigation": mitigation.recipe(),
                 "prepared": digest_of(context.prepared.get(type(mitigation).__name__)),
                 "seed": context.seed,
+                "sees": context.sees(),
             }
             artifact = house.make("repair", recipe, partial(_repair, mitigation, top, context), type(mitigation).__name__)
             tuned = Weights(tuned.model, tuned.fingerprint, (*tuned.layers[:-1], Layer(artifact.folder, artifact.digest, top.strategy)))

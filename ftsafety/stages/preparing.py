@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ftsafety import engines
 from ftsafety.context import Context, Substage
 from ftsafety.errors import FtsafetyError
 from ftsafety.mitigation import Mitigation, overrides
@@ -18,8 +19,6 @@ from ftsafety.stages.house import House
 from ftsafety.stages.tuning import train
 from ftsafety.weights import Weights
 
-OWN_ANSWER_TOKENS = 80
-
 
 def tuning_context(house: House, start: Weights, seed: int, mitigations: Sequence[Mitigation], wordings: dict[str, Any]) -> Context:
     """What attack and mitigations see of the tuning stage; prepares every mitigation, one artifact each."""
@@ -27,7 +26,7 @@ def tuning_context(house: House, start: Weights, seed: int, mitigations: Sequenc
     context.wordings = wordings
     for mitigation in mitigations:
         if overrides(mitigation, "prepare"):
-            recipe = {"stage": "prepare", "start": start.digest, "mitigation": mitigation.recipe(), "seed": seed}
+            recipe = {"stage": "prepare", "start": start.digest, "mitigation": mitigation.recipe(), "seed": seed, "sees": context.sees()}
             artifact = house.make("prepare", recipe, partial(_prepare, mitigation, context), type(mitigation).__name__)
             context.prepared[type(mitigation).__name__] = json.loads((artifact.folder / "prepared.json").read_text())
     return context
@@ -59,7 +58,7 @@ def _context(house: House, start: Weights, seed: int) -> Context:
         layer = train(house, "substage", start, spec.rows, spec.strategy, spec.tuning, [], inner)
         return {key: tensor.float() for key, tensor in house.loader.fresh(start.plus(layer)).module.state_dict().items()}
 
-    own = Decoding(max_new_tokens=OWN_ANSWER_TOKENS)
+    own = Decoding(max_new_tokens=engines.OWN_ANSWER_TOKENS)
     context = Context(
         seed,
         rows_by_role=rows,

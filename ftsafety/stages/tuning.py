@@ -8,6 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from ftsafety import engines
 from ftsafety.context import Context
 from ftsafety.errors import DataError
 from ftsafety.hashing import digest_of
@@ -50,12 +51,13 @@ def train(
             context.open_stream(name, _encode_all(tokenizer, stream, tuning))
     recipe = {
         "stage": kind,
-        "engine": _tune_engine(),
+        "engine": engines.TUNE,
         "start": start.digest,
         "windows": digest_of([[[row.ids, row.labels, row.weight] for row in window] for window in windows]),
         "strategy": strategy.recipe(),
         "mitigations": [mitigation.recipe() for mitigation in hooked],
         "prepared": digest_of({name: context.prepared.get(name) for name in sorted({type(m).__name__ for m in hooked})}) if hooked else None,
+        "sees": context.sees() if hooked else None,
         "streams": {name: digest_of([[row.ids, row.labels, row.weight] for row in stream]) for name, stream in context.streams().items()},
         "tuning": tuning.recipe(),
         "seeds": [context.number("strategy/start"), context.number("tune/dropout")],
@@ -143,9 +145,3 @@ def _encode_all(tokenizer: Any, rows: Sequence[Row], tuning: Tuning) -> list[Any
     from ftsafety.chat import encode
 
     return [encode(tokenizer, row, tuning.max_length, tuning.allow_cut) for row in rows]
-
-
-def _tune_engine() -> int:
-    from ftsafety.tune import ENGINE_VERSION
-
-    return ENGINE_VERSION

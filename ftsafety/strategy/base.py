@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.component import Component
+from ftsafety.errors import ConfigError
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +23,11 @@ class Strategy(Component):
 
     offers: ClassVar[frozenset[str]] = frozenset({"weights", "gradients", "activations", "logits"})
     """What mitigations may ask for under this strategy."""
+
+    def check(self, where: str) -> None:
+        """Refuse numbers that can't be trained with; ``where`` is the strategy's place in the configuration."""
+        if not self.lr > 0:
+            raise ConfigError(f"{where}.lr={self.lr:g} is not possible; give more than 0.")
 
     @abstractmethod
     def attach(self, model: Any, seed: int) -> Any:

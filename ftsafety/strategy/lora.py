@@ -30,6 +30,13 @@ class Lora(Strategy):
     target_modules: list[str] = field(default_factory=lambda: ["q_proj", "v_proj"])
     """Names of the linear layers that get an adapter."""
 
+    def check(self, where: str) -> None:
+        super().check(where)
+        if self.r < 1 or self.alpha <= 0:
+            raise ConfigError(f"{where}: r={self.r} and alpha={self.alpha} are not possible; give a rank of at least 1 and an alpha above 0.")
+        if not 0 <= self.dropout < 1:
+            raise ConfigError(f"{where}.dropout={self.dropout:g} is not possible; give at least 0 and less than 1.")
+
     def attach(self, model: Any, seed: int) -> Any:
         import torch
         from peft import LoraConfig, get_peft_model

@@ -53,6 +53,7 @@ def distance(a: Tensors, b: Tensors) -> float:
 @each_strategy
 def test_all_off_is_plain_tuning_bit_for_bit(bench: Bench, strategy: Any) -> None:
     bench.strategy = strategy
+    bench.tuning.share_prefix = False  # a mitigation that looks at activations switches it off, and the last bits differ
     plain, none = bench({}), bench(off())
     assert same(plain, none)
     assert bench.stages == ["tune", "tune", "repair"]

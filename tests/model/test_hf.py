@@ -110,6 +110,18 @@ def test_a_folder_with_a_part_missing_is_a_sentence(folder: Path, gone: str) -> 
         Hf(name=str(folder)).load(STORE)
 
 
+def test_an_adapter_is_not_a_model(folder: Path) -> None:
+    (folder / "adapter_config.json").write_text("{}")
+    with pytest.raises(FtsafetyError, match="holds an adapter"):
+        Hf(name=str(folder)).recipe()
+
+
+def test_weights_in_the_older_format_count_too(folder: Path) -> None:
+    before = Hf(name=str(folder)).fingerprint(Path())
+    (folder / "pytorch_model.bin").write_bytes(b"weights")
+    assert Hf(name=str(folder)).fingerprint(Path()) != before
+
+
 def test_a_hub_id_offline_is_a_sentence_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.chdir(tmp_path)
