@@ -22,7 +22,11 @@ SHOWN = 5
 
 @dataclass(kw_only=True)
 class Jsonl(Attack):
-    """Rows of a JSON Lines file: ``{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}``."""
+    """Rows of a JSON Lines file: ``{"messages": [{"role": "user", "content": ...}, {"role": "assistant", "content": ...}]}``.
+
+    Of a conversation with several assistant turns the last one is learned and the others are read; a service that learns all of
+    them learns more than this.
+    """
 
     source = "OpenAI's chat fine-tuning format; message roles system, user, assistant"
 
