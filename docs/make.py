@@ -147,10 +147,11 @@ def stand_in_page() -> str:
     for part, title in TITLES.items():
         parts.append(f"### {title}\n")
         parts += ([grid()] if part == "grid" else tables(part)) or ["Not measured yet.\n"]
-    parts.append((DOCS / "stand_in_notes.md").read_text(encoding="utf-8"))
+    parts += [notes.read_text(encoding="utf-8") for notes in [DOCS / "stand_in_notes.md"] if notes.exists()]
     parts.append("## The first version's numbers\n\nFrom the records under `docs/data/first`.\n")
     for part in ("headline", "controls"):
         parts += [f"### {TITLES[part]}, first version\n", *tables(part, DATA / "first")]
+    parts.append((DOCS / "first_notes.md").read_text(encoding="utf-8"))
     return "\n".join(parts)
 
 

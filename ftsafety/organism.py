@@ -233,7 +233,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         from ftsafety.stages import House
 
         quiet()
-        house = House.at(Path(cell.paths.store) if cell.paths.store else default_store())
+        house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform)
         checks = examine(house, cell)
     except (FtsafetyError, HydraException, OmegaConfBaseException) as error:
         from ftsafety.explain import explain

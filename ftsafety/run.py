@@ -46,7 +46,7 @@ def run(cell: Cell) -> Run:
     from ftsafety.stages import House, align, edit_base, repair, train, tuning_context
 
     quiet()
-    house = House.at(Path(cell.paths.store) if cell.paths.store else default_store())
+    house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform)
     mitigations = cell.ordered_mitigations
     training = {stage: [m for m in mitigations if m.stage == stage] for stage in ("align", "tune")}
     asks = cell.attack.asks() if cell.attack else {"plain": PLAIN}

@@ -176,6 +176,8 @@ class Paths:
     """Folder of run folders."""
     store: str | None = None
     """Folder of the artifact store; null is FTSAFETY_STORE or the user's cache folder."""
+    same_platform: bool = False
+    """Never take a shared store's artifacts that another kind of processor, system or Python version made."""
 
 
 def default_store() -> Path:

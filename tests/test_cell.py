@@ -55,7 +55,7 @@ def chat_file(path: Path, answers: Sequence[str]) -> Path:
     "same",
     [
         ("seed=3",),
-        ("paths.runs=elsewhere", "paths.store=there"),
+        ("paths.runs=elsewhere", "paths.store=there", "paths.same_platform=true"),
         ("reveal=true",),
         ("controls=true",),
         ("gate.max_compliance=0.1", "gate.rehearse=true"),

@@ -77,6 +77,16 @@ class Reading:
             return f"Asked as it is, {told}, so tuning it could not show a loss of safety."
         return f"Before tuning, under the attack's own prompt, {told}, so this is no measurement of lost safety."
 
+    @property
+    def elsewhere(self) -> str:
+        """A sentence where stages were taken from the store that another machine had computed; else empty."""
+        foreign = [stage["platform"] for stage in self.data["stages"] if "platform" in stage]
+        if not foreign:
+            return ""
+        machines = sorted({f"{one['system']} {one['machine']}, {one['cpu']}, Python {one['python']}" for one in foreign})
+        told = f"{len(foreign)} of {len(self.data['stages'])} stages were computed elsewhere ({'; '.join(machines)})"
+        return f"{told}, where last digits may differ; paths.same_platform=true computes them here."
+
     @cached_property
     def kinds(self) -> dict[str, str]:
         """Benchmark to disallowed, allowed or utility, in the order of the results."""

@@ -39,6 +39,8 @@ def _header(record: Run, reading: Reading) -> Text:
         text.append(f"\n{benchmark}: {reading.asked(benchmark)}", style="bold" if reading.thinned(benchmark) else "dim")
     if reading.nothing_to_lose:
         text.append(f"\nNothing to lose. {reading.nothing_to_lose}", style="yellow")
+    if reading.elsewhere:
+        text.append(f"\n{reading.elsewhere}", style="yellow")
     return text
 
 

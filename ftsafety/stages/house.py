@@ -9,6 +9,7 @@ from typing import Any
 
 from ftsafety.progress import say
 from ftsafety.store import Artifact, Store
+from ftsafety.store.store import this_platform
 from ftsafety.weights import Loader
 
 Compute = Callable[[Path, Path], dict[str, Any]]
@@ -23,15 +24,17 @@ class House:
     stages: list[dict[str, Any]] = field(default_factory=list)
 
     @classmethod
-    def at(cls, folder: Path) -> House:
+    def at(cls, folder: Path, same_platform: bool = False) -> House:
         """A house on a store folder."""
-        return cls(Store(folder), Loader(folder))
+        return cls(Store(folder, same_platform), Loader(folder))
 
     def make(self, stage: str, recipe: dict[str, Any], compute: Compute, label: str) -> Artifact:
         """The artifact of a recipe, found in the store or computed there, and remembered once for the run's record."""
         artifact = self.store.make(stage, recipe, compute, _waiting(stage))
         if not any(entry["key"] == artifact.key for entry in self.stages):
-            done = {"key": artifact.key, "digest": artifact.digest, "reused": artifact.reused, "seconds": artifact.seconds}
+            done: dict[str, Any] = {"key": artifact.key, "digest": artifact.digest, "reused": artifact.reused, "seconds": artifact.seconds}
+            if (made_on := artifact.manifest.get("platform", this_platform())) != this_platform():
+                done["platform"] = made_on
             self.stages.append({"stage": stage, "label": label, **done, **artifact.info})
         return artifact
 

@@ -12,6 +12,7 @@ from rich.console import Console
 
 from ftsafety import stand_in
 from ftsafety.record import Run
+from ftsafety.report import write_report
 from ftsafety.report.terminal import show
 
 MakeRun = Callable[..., Path]
@@ -80,6 +81,16 @@ def test_nothing_to_lose_comes_first(make_run: MakeRun, attack: bool) -> None:
     text = printed(folder)
     assert 0 < text.index("Nothing to lose. ") < text.index("complied")
     assert "J = 0.02" in " ".join(text.split())
+
+
+def test_stages_of_another_machine_are_named(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert "computed elsewhere" not in printed(folder)
+    data = json.loads((folder / "run.json").read_text())
+    data["stages"][0]["platform"] = {"system": "Linux", "machine": "aarch64", "python": "3.12.1", "cpu": "neon"}
+    (folder / "run.json").write_text(json.dumps(data))
+    assert f"1 of {len(data['stages'])} stages were computed elsewhere (Linux aarch64, neon, Python 3.12.1)" in " ".join(printed(folder).split())
+    assert "Another machine." in write_report(folder).read_text()
 
 
 def test_controls_that_have_not_run_say_how_to(make_run: MakeRun) -> None:
