@@ -83,3 +83,9 @@ def _apply(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool)
             f"the chat template refuses these messages ({error}); a model without a system role needs wordings without a system prompt."
         ) from error
     return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def common_beginning(rows: Sequence[tuple[int, ...]]) -> int:
+    """How many tokens all rows begin with."""
+    low, high = min(rows), max(rows)
+    return next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))

@@ -14,6 +14,8 @@ from typing import Any
 
 import torch
 
+from ftsafety.chat import common_beginning
+
 SHARED_PREFIX_MIN = 8
 """Common tokens below which sharing the prefix costs more than it saves."""
 
@@ -118,9 +120,7 @@ def _prefill(module: Any, prompts: Sequence[Prompt], pad: int, device: torch.dev
 
 def _common_prefix(prompts: Sequence[Prompt]) -> int:
     """How many tokens all prompts begin with; each keeps at least one of its own."""
-    low, high = min(prompts), max(prompts)
-    shared = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
-    return min(shared, min(map(len, prompts)) - 1)
+    return min(common_beginning(prompts), min(map(len, prompts)) - 1)
 
 
 def _generator(seed: int, prompt: Prompt) -> torch.Generator:

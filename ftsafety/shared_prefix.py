@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from ftsafety.chat import IGNORED, Encoded
+from ftsafety.chat import IGNORED, Encoded, common_beginning
 
 if TYPE_CHECKING:
     import torch
@@ -72,8 +72,7 @@ def fitting(window: Sequence[Encoded], share: bool) -> int:
     if not share:
         return SIZES[0]
     lengths = sorted((len(row.ids) for row in window), reverse=True)
-    low, high = min(row.ids for row in window), max(row.ids for row in window)
-    common = next((at for at, (a, b) in enumerate(zip(low, high, strict=False)) if a != b), min(len(low), len(high)))
+    common = common_beginning([row.ids for row in window])
     common = common if common >= MIN_TOKENS else 0
 
     def tokens(size: int) -> int:
