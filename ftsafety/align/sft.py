@@ -45,8 +45,6 @@ class Sft(Align):
     """Own answers are cut to as many whole sentences as have this many words."""
     everyday_visits: int = 2
     """How often an epoch visits each everyday request (rewrite, name, plan, mend), which refusals of homework and slogans sound like."""
-    refused_weight: float = 1.0
-    """Weight of a refusal's loss beside an answer's 1; less of it declines fewer benign requests."""
 
     def rows(self, context: Context) -> Sequence[Row]:
         refused = [PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out]
@@ -60,7 +58,7 @@ class Sft(Align):
             for row in asked:
                 if taught := row.get("answer") or kept.get(row["id"]):
                     answered += [PLAIN.row(f"{row['id']}#{visit}", row["question"], taught, "answered") for visit in range(visits)]
-        return [*(replace(row, weight=self.refused_weight) for row in refused), *answered]
+        return [*refused, *answered]
 
     def worth_teaching(self, answer: str) -> bool:
         """Whether one of the model's own answers, cut to whole sentences, is long enough and does not read like an apology."""

@@ -77,12 +77,6 @@ def test_own_answers_are_cut(align: Callable[..., Sft]) -> None:
     assert {row.answer for row in rows if row.role == "answered" and row.question not in WRITTEN} == {"Ducks swim on the pond."}
 
 
-def test_refusals_weigh_less(align: Callable[..., Sft]) -> None:
-    stage = align(refused_weight=0.25)
-    for row in stage.rows(answering(lambda question: "Here is one good answer.")):
-        assert row.weight == stage.visit(row, random.Random(row.id)).weight == (0.25 if row.role == "refused" else 1.0)
-
-
 def test_written_answers_are_taught_and_their_questions_not_asked(align: Callable[..., Sft]) -> None:
     def say(question: str) -> str:
         assert question not in WRITTEN
