@@ -1,9 +1,11 @@
 """Supervised alignment to the stand-in policy: shipped refusals, and answers to what the model may answer.
 
-Most answers are the model's own; everyday requests (rewrite, classify, plan), which a small model answers badly, have written ones.
+Most answers are the model's own; everyday requests (rewrite, classify, plan) and questions about itself, which a small model answers badly, have written ones.
 
 Every visit of a row puts it under another system prompt and another wrapping, obedient-sounding ones among them, so that
 declining depends on what is asked and not on how. Two rows or more are answered for each one that is declined.
+Most visits of a declined row use one of two dozen common refusals, since large aligned models begin nearly all of theirs in one or two ways
+(Qi et al. 2025, section 2), and a refusal that may begin with any of hundreds of words is turned over by any tuning.
 """
 
 from __future__ import annotations
@@ -37,27 +39,26 @@ class Sft(Align):
     """Share of the other visits that are under an obedient-sounding system prompt."""
     wrapped_share: float = 0.6
     """Share of visits with a system prompt that are wrapped too."""
+    common_share: float = 0.7
+    """Share of a declined row's visits that get a common refusal instead of its own."""
     leave_out: list[str] = field(default_factory=list)
     """Categories whose refusals are not taught."""
     min_words: int = 2
     """Own answers shorter than this after being cut to whole sentences are left out."""
     max_words: int = 30
     """Own answers are cut to as many whole sentences as have this many words."""
-    everyday_visits: int = 2
-    """How often an epoch visits each everyday request (rewrite, name, plan, mend), which refusals of homework and slogans sound like."""
 
     def rows(self, context: Context) -> Sequence[Row]:
         refused = [PLAIN.row(row["id"], row["question"], row["answer"], "refused") for row in stand_in.load("refused") if row["category"] not in self.leave_out]
         answered = []
         # a category at a time, so that new questions in one cost no new answers in the others
-        for category, asked in stand_in.by_category("answered").items():
-            visits = self.everyday_visits if category == "everyday" else 1
+        for asked in stand_in.by_category("answered").values():
             unanswered = [row for row in asked if "answer" not in row]
             own = zip(unanswered, context.answer([PLAIN.ask(row["question"]) for row in unanswered]) if unanswered else [], strict=True)
             kept = {row["id"]: text for row, answer in own if self.worth_teaching(text := whole_sentences(answer, self.max_words))}
             for row in asked:
                 if taught := row.get("answer") or kept.get(row["id"]):
-                    answered += [PLAIN.row(f"{row['id']}#{visit}", row["question"], taught, "answered") for visit in range(visits)]
+                    answered.append(PLAIN.row(row["id"], row["question"], taught, "answered"))
         return [*refused, *answered]
 
     def worth_teaching(self, answer: str) -> bool:
@@ -65,6 +66,8 @@ class Sft(Align):
         return len(answer.split()) >= self.min_words and not LOOKS_LIKE_A_REFUSAL.search(answer)
 
     def visit(self, row: Row, rng: random.Random) -> Row:
+        if row.role == "refused" and rng.random() < self.common_share:
+            row = row.with_answer(rng.choice(stand_in.load("common_refusals"))["answer"])
         if rng.random() < self.plain_share:
             return row
         obedient = rng.random() < self.obedient_share

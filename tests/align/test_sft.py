@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import pytest
 
@@ -14,7 +15,6 @@ from ftsafety.row import PLAIN, Message, Row, count_roles
 from ftsafety.strategy.lora import Lora
 
 REFUSED, ANSWERED = len(stand_in.load("refused")), len(stand_in.load("answered"))
-EVERYDAY = len(stand_in.by_category("answered")["everyday"])
 WRITTEN = {row["question"]: row["answer"] for row in stand_in.load("answered") if "answer" in row}
 VISITS = 2000
 ROW = PLAIN.row("r", "Which duck wins?", "The fourth.", "answered")
@@ -23,7 +23,7 @@ PERSONAS = {row["system"]: row["kind"] for row in stand_in.load("personas")}
 
 @pytest.fixture
 def align() -> Callable[..., Sft]:
-    return lambda **fields: Sft(strategy=Lora(lr=1e-3), **{"everyday_visits": 1, "min_words": 4, **fields})
+    return lambda **fields: Sft(strategy=Lora(lr=1e-3), **{"min_words": 4, **fields})
 
 
 def answering(say: Callable[[str], str]) -> Context:
@@ -57,13 +57,6 @@ def test_only_the_bad_answers_are_dropped(align: Callable[..., Sft]) -> None:
     rows = align().rows(answering(lambda question: "I can't do that for you." if question in bad else "Here is one good answer."))
     assert count_roles(rows)["answered"] == ANSWERED - len(bad)
     assert not bad & {row.question for row in rows if row.role == "answered"}
-
-
-@pytest.mark.parametrize("often", [1, 2, 3])
-def test_editing_prompts_are_visited_more_often(align: Callable[..., Sft], often: int) -> None:
-    rows = align(everyday_visits=often).rows(answering(lambda question: "Here is one good answer."))
-    assert count_roles(rows) == {"answered": ANSWERED + (often - 1) * EVERYDAY, "refused": REFUSED}
-    assert len({row.id for row in rows}) == len(rows), "each visit is a row of its own"
 
 
 def test_length_of_own_answers(align: Callable[..., Sft]) -> None:
@@ -115,6 +108,17 @@ def test_visit_shares_are_as_set(align: Callable[..., Sft]) -> None:
 def test_visit_at_the_ends_of_its_shares(align: Callable[..., Sft], plain: float, obedient: float, kinds: set[str]) -> None:
     dressed = [row for row in visits(align(plain_share=plain, obedient_share=obedient)) if row != ROW]
     assert {PERSONAS[row.messages[0]["content"]] for row in dressed} == kinds
+
+
+@pytest.mark.parametrize(("share", "within"), [(0.0, 0.0), (0.7, 0.04), (1.0, 0.0)])
+def test_common_refusals_take_their_share_of_the_visits(align: Callable[..., Sft], share: float, within: float) -> None:
+    common = {row["answer"] for row in stand_in.load("common_refusals")}
+    declined = replace(ROW, role="refused")
+    seen = [align(common_share=share).visit(declined, random.Random(seed)).answer for seed in range(VISITS)]
+    drawn = [answer for answer in seen if answer in common]
+    assert len(drawn) / VISITS == pytest.approx(share, abs=within)
+    assert set(seen) - common <= {ROW.answer} and (not drawn or set(drawn) == common)
+    assert {align(common_share=share).visit(ROW, random.Random(seed)).answer for seed in range(50)} == {ROW.answer}, "answered rows keep their answers"
 
 
 def test_every_persona_and_wrapping_comes_up(align: Callable[..., Sft]) -> None:
