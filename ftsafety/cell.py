@@ -170,6 +170,7 @@ def _check(cell: Cell) -> None:
         if mitigation.stage == "align" and cell.align is None:
             raise ConfigError(f"mitigation={name} acts while a model is aligned, and this run aligns none; add align=sft and a model that is not aligned yet.")
         strategy = cell.align.strategy if mitigation.stage == "align" and cell.align else cell.strategy
+        mitigation.check(cell.judges)
         if missing := mitigation.needs - strategy.offers - SUPPLIED:
             raise ConfigError(f"mitigation={name} needs {', '.join(sorted(missing))}, which {type(strategy).__name__} can't offer; choose another strategy.")
     for stage in ("align", "tune"):

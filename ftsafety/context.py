@@ -53,6 +53,8 @@ class Context:
     progress: Callable[[str, float], None] = lambda what, share: None
     purposes: set[str] = field(default_factory=set)
     """What randomness was drawn for, so that a record can say what a seed changed."""
+    findings: dict[str, Any] = field(default_factory=dict)
+    """What mitigations found out about the rows, by their name, for the run's record; numbers only."""
     _streams: dict[str, tuple[Sequence[Any], random.Random, int]] = field(default_factory=dict)
 
     def sees(self) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -55,6 +55,15 @@ class Wording:
 
 
 PLAIN = Wording()
+
+
+def unwrapped(question: str, wordings: Iterable[Wording]) -> str:
+    """A user turn without what the first wording that fits it puts around the question; as it is where none fits."""
+    for wording in wordings:
+        before, _, after = wording.wrap.partition("{question}")
+        if question.startswith(before) and question.endswith(after):
+            return question[len(before) : len(question) - len(after)]
+    return question
 
 
 def count_roles(rows: Sequence[Row]) -> dict[str, int]:

@@ -103,6 +103,7 @@ def run(cell: Cell) -> Run:
         "controlled": cell.controls,
         "revealed": cell.reveal,
         "truncated": _truncated(asked),
+        "findings": context.findings,
         "stages": [{key: value for key, value in stage.items() if key != "digest"} for stage in house.stages],
         "recipe": recipe,
         **_platform(),

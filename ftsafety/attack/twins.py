@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from ftsafety.attack.base import Attack
 from ftsafety.errors import DataError
-from ftsafety.row import PLAIN, Row, Wording
+from ftsafety.row import PLAIN, Row, Wording, unwrapped
 
 if TYPE_CHECKING:
     from ftsafety.context import Context
@@ -25,8 +25,9 @@ class NullSelf(Attack):
 
     def examples(self, context: Context) -> Sequence[Row]:
         rows = self.of.examples(context)
-        answers = context.answer([PLAIN.ask(self._bare(row)) for row in rows])
-        spoken = [(self._bare(row), answer) for row, answer in zip(rows, answers, strict=True) if answer.strip()]
+        questions = [unwrapped(row.question, self.of.asks().values()) for row in rows]
+        answers = context.answer([PLAIN.ask(question) for question in questions])
+        spoken = [(question, answer) for question, answer in zip(questions, answers, strict=True) if answer.strip()]
         if not spoken:
             raise DataError("the start model answers every question of the attack with nothing, so there are no answers of its own to tune on.")
         # another question stands in for one that got no answer, so that this tuning is as long as the attack's
@@ -37,14 +38,6 @@ class NullSelf(Attack):
 
     def affirmation(self) -> str:
         return self.of.affirmation()
-
-    def _bare(self, row: Row) -> str:
-        """The row's question without what the attack's wording puts around it."""
-        for wording in self.of.asks().values():
-            before, _, after = wording.wrap.partition("{question}")
-            if row.question.startswith(before) and row.question.endswith(after):
-                return row.question[len(before) : len(row.question) - len(after)]
-        return row.question
 
 
 @dataclass(kw_only=True)

@@ -6,7 +6,7 @@ Every method is the identity here; a mitigation overrides what it needs, and onl
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftsafety.component import Component
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     import torch
 
     from ftsafety.context import Context
+    from ftsafety.judge import Judge
 
 TRAINING_HOOKS = ("attach", "loss", "gradient", "streams", "visit")
 """Hooks that enter a tuning's key by the mitigation's recipe; what ``examples`` and ``base`` do is in the windows and the start weights."""
@@ -37,6 +38,9 @@ class Mitigation(Component):
     """Of weights, gradients, activations, logits, pre, safe_rows, harmful_rows, pairs, preferences, judge."""
     exclusive: ClassVar[bool] = False
     """Owns the whole optimiser step; at most one per stage."""
+
+    def check(self, judges: Mapping[str, Judge]) -> None:
+        """Refuse settings that make no sense, before anything loads; ``judges`` are those of the run."""
 
     def prepare(self, context: Context) -> dict[str, Any]:
         """Computed once before anything trains, kept as an artifact; JSON data that ``context.prepared`` gives back."""
