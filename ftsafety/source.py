@@ -7,10 +7,14 @@ experiment and an edited file is another. Nothing is fetched before rows are ask
 from __future__ import annotations
 
 import csv
+import gzip
+import io
 import json
+import lzma
 import re
+import zlib
 from codecs import BOM_UTF8
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,6 +25,8 @@ from ftsafety.hashing import digest_of, digest_of_path
 
 SEVERAL = ("benchmark", "judge", "mitigation")
 """Nouns of which a run takes any number, each under its own name."""
+PACKED: dict[str, Callable[[Path], Any]] = {".gz": gzip.open, ".xz": lzma.open}
+LONGEST_NAME = 30
 SUFFIXES = (".csv", ".json", ".jsonl", ".parquet", ".tsv")
 
 
@@ -39,11 +45,16 @@ class Record:
         """
         found = next((column for column in columns if column in self.values), None)
         if found is None:
-            raise DataError(f"{self.where} has no column {' or '.join(columns)}; it has {', '.join(map(str, self.values))}.")
+            raise DataError(f"{self.where} has no column {' or '.join(columns)}; it has {say_columns(self.values)}.")
         value = self.values[found]
         if not isinstance(value, str) or not value.strip():
             raise DataError(f"{self.where}: {found} is not a text.")
         return value.strip()
+
+
+def say_columns(names: Iterable[Any]) -> str:
+    """Column names for a message. A long one is most likely a row taken for a header, whose text is nobody's business here."""
+    return ", ".join(str(name) if len(str(name)) <= LONGEST_NAME else f"one of {len(str(name))} characters" for name in names)
 
 
 @dataclass(kw_only=True)
@@ -141,7 +152,7 @@ def fetch(hub: str, revision: str | None, patterns: Sequence[str], where: str) -
 
 
 def read_records(file: Path, columns: Sequence[str] | None = None) -> list[Record]:
-    """The rows of one CSV, TSV, JSON (a list of objects), JSON Lines or Parquet file.
+    """The rows of one CSV, TSV, JSON (a list of objects), JSON Lines or Parquet file, which may be packed with gzip or xz.
 
     Args:
         columns: the columns' names, for a CSV or TSV file without a header line.
@@ -149,21 +160,34 @@ def read_records(file: Path, columns: Sequence[str] | None = None) -> list[Recor
     Raises:
         DataError: names file and line.
     """
-    match file.suffix.lower():
-        case ".jsonl":
-            return list(_json_lines(file))
-        case ".json":
-            return [_object(file, number, value) for number, value in enumerate(_json_list(file), 1)]
-        case ".csv" | ".tsv":
-            return list(_table(file, columns))
-        case ".parquet":
-            return _parquet(file)
-    raise DataError(f"{file} is of no kind that is read here; give one of {', '.join(SUFFIXES)}.")
+    unpack = PACKED.get(file.suffix.lower())
+    kind = Path(file.stem).suffix.lower() if unpack else file.suffix.lower()
+    if kind not in SUFFIXES:
+        raise DataError(f"{file} is of no kind that is read here; give one of {', '.join(SUFFIXES)}, packed with gzip or xz or not.")
+    content = _unpacked(file, unpack) if unpack else file.read_bytes()
+    if kind == ".parquet":
+        return _parquet(file, content)
+    content = content.removeprefix(BOM_UTF8)
+    if kind in (".csv", ".tsv"):
+        return list(_table(file, content, "\t" if kind == ".tsv" else ",", columns))
+    # some published files are one list although they are called JSON Lines
+    if kind == ".json" or content.lstrip().startswith(b"["):
+        return [_object(file, number, value) for number, value in enumerate(_json_list(file, content), 1)]
+    return list(_json_lines(file, content))
 
 
-def _json_lines(file: Path) -> Iterator[Record]:
+def _unpacked(file: Path, unpack: Callable[[Path], Any]) -> bytes:
+    try:
+        with unpack(file) as stream:
+            content: bytes = stream.read()
+    except (OSError, EOFError, lzma.LZMAError, zlib.error) as error:
+        raise DataError(f"{file} can't be unpacked ({error}); fetch it again.") from error
+    return content
+
+
+def _json_lines(file: Path, content: bytes) -> Iterator[Record]:
     # bytes, so that a line separator inside a text is no new line
-    for number, line in enumerate(file.read_bytes().removeprefix(BOM_UTF8).splitlines(), 1):
+    for number, line in enumerate(content.splitlines(), 1):
         if line.strip():
             try:
                 value = json.loads(line)
@@ -172,9 +196,9 @@ def _json_lines(file: Path) -> Iterator[Record]:
             yield _object(file, number, value)
 
 
-def _json_list(file: Path) -> list[Any]:
+def _json_list(file: Path, content: bytes) -> list[Any]:
     try:
-        data = json.loads(file.read_bytes().removeprefix(BOM_UTF8))
+        data = json.loads(content)
     except ValueError as error:
         raise DataError(f"{file}: not JSON ({error}).") from error
     if not isinstance(data, list):
@@ -188,28 +212,30 @@ def _object(file: Path, number: int, value: Any) -> Record:
     return Record(f"{file.name}:{number}", value)
 
 
-def _table(file: Path, columns: Sequence[str] | None) -> Iterator[Record]:
-    delimiter = "\t" if file.suffix.lower() == ".tsv" else ","
-    with file.open(encoding="utf-8-sig", newline="") as stream:
-        reader = csv.reader(stream, delimiter=delimiter, strict=True)
-        try:
-            names = list(columns) if columns else [name.strip() for name in next(reader, [])]
-            for cells in reader:
-                if not any(cell.strip() for cell in cells):
-                    continue
-                if len(cells) != len(names):
-                    raise DataError(f"{file}:{reader.line_num}: {len(cells)} columns, and {len(names)} are expected ({', '.join(names)}).")
-                yield Record(f"{file.name}:{reader.line_num}", dict(zip(names, cells, strict=True)))
-        except (csv.Error, UnicodeDecodeError) as error:
-            raise DataError(f"{file}:{reader.line_num + 1}: not a table ({error}).") from error
+def _table(file: Path, content: bytes, delimiter: str, columns: Sequence[str] | None) -> Iterator[Record]:
+    try:
+        text = content.decode()
+    except UnicodeDecodeError as error:
+        raise DataError(f"{file}: not a text in UTF-8 ({error}).") from error
+    reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
+    try:
+        names = list(columns) if columns else [name.strip() for name in next(reader, [])]
+        for cells in reader:
+            if not any(cell.strip() for cell in cells):
+                continue
+            if len(cells) != len(names):
+                raise DataError(f"{file}:{reader.line_num}: {len(cells)} columns, and {len(names)} are expected ({say_columns(names)}).")
+            yield Record(f"{file.name}:{reader.line_num}", dict(zip(names, cells, strict=True)))
+    except csv.Error as error:
+        raise DataError(f"{file}:{reader.line_num + 1}: not a table ({error}).") from error
 
 
-def _parquet(file: Path) -> list[Record]:
+def _parquet(file: Path, content: bytes) -> list[Record]:
     from pyarrow import ArrowInvalid
     from pyarrow.parquet import read_table
 
     try:
-        rows = read_table(file).to_pylist()
+        rows = read_table(io.BytesIO(content)).to_pylist()
     except (ArrowInvalid, OSError) as error:
         raise DataError(f"{file}: not a Parquet file ({error}).") from error
     return [Record(f"{file.name}:{number}", row) for number, row in enumerate(rows, 1)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from hydra import compose, initialize_config_module
 from hydra.core.config_store import ConfigStore
@@ -15,6 +16,28 @@ from ftsafety.settings import Root
 
 NAMED = ("model", "attack", "align", "strategy")
 FEW = {"stand_in": "per_category=1", "stand_in_allowed": "per_category=1", "stand_in_utility": "limit=2"}
+SAMPLES = Path(__file__).parent / "samples"
+"""Published data sets in small, one for each option that reads one: harmless stand-in rows in the real file format."""
+
+
+def sampled() -> dict[str, list[Path]]:
+    """The entries of ``tests/samples`` by the option that they are for: a file or folder, and a YAML with fields that only a whole set can have."""
+    found: dict[str, list[Path]] = {}
+    for entry in sorted(SAMPLES.iterdir()):
+        found.setdefault(entry.name.partition(".")[0], []).append(entry)
+    return found
+
+
+def sample_of(option: str) -> dict[str, Any]:
+    """Fields that make an option read its sample, ``path`` among them."""
+    entries = sampled().get(option, [])
+    data = [entry for entry in entries if entry.suffix != ".yaml"]
+    assert len(data) == 1, f"{option} reads published rows, so put one sample of them at tests/samples/{option}.<ending> or in a folder of that name"
+    fields: dict[str, Any] = {}
+    for entry in entries:
+        if entry not in data:
+            fields = OmegaConf.to_container(OmegaConf.load(entry))  # type: ignore[assignment]
+    return {**fields, "path": data[0]}
 
 
 def cell_of(*overrides: str) -> Cell:

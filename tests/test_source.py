@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import lzma
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,6 +58,23 @@ def test_each_kind_of_file_gives_the_same_rows(tmp_path: Path, kind: str) -> Non
     assert [record.values for record in read_records(written(tmp_path, kind))] == ROWS
 
 
+@pytest.mark.parametrize("kind", ["csv", "jsonl", "json", "parquet"])
+@pytest.mark.parametrize(("packed", "pack"), [("gz", gzip.compress), ("xz", lzma.compress)])
+def test_packed_files(tmp_path: Path, kind: str, packed: str, pack: Callable[[bytes], bytes]) -> None:
+    file = tmp_path / f"ducks.{kind}.{packed}"
+    file.write_bytes(pack(written(tmp_path, kind).read_bytes()))
+    assert [record.values for record in read_records(file)] == ROWS
+    file.write_bytes(b"no")
+    with pytest.raises(DataError, match=f"ducks.{kind}.{packed} can't be unpacked"):
+        read_records(file)
+
+
+def test_a_list_that_is_called_json_lines(tmp_path: Path) -> None:
+    file = tmp_path / "ducks.jsonl"
+    file.write_text("\ufeff" + json.dumps(ROWS, indent=1), encoding="utf-8")
+    assert [record.values for record in read_records(file)] == ROWS
+
+
 def test_a_table_without_a_header_keeps_its_first_row(tmp_path: Path) -> None:
     file = tmp_path / "bare.csv"
     file.write_text("first\n\nsecond\n")
@@ -95,6 +115,14 @@ def test_text_of_a_column() -> None:
     for column in ("n", "empty"):
         with pytest.raises(DataError, match=f"{column} is not a text"):
             record.text(column)
+
+
+def test_a_row_taken_for_a_header_is_not_printed(tmp_path: Path) -> None:
+    file = tmp_path / "bare.csv"
+    file.write_text("Which duck wins the race on the long pond\nAnother\n")
+    [record] = read_records(file)
+    with pytest.raises(DataError, match=r"has no column prompt; it has one of 41 characters\."):
+        record.text("prompt")
 
 
 def test_a_folder_is_read_in_the_order_of_its_names(tmp_path: Path) -> None:

@@ -27,7 +27,10 @@ class Benign(Attack):
     """How many of the shipped rows, drawn by the seed."""
 
     def examples(self, context: Context) -> Sequence[Row]:
-        rows = stand_in.load("benign")
+        rows = self.pool(context)
         if not 1 <= self.count <= len(rows):
             raise ConfigError(f"attack.count={self.count} is not possible; {len(rows)} benign rows are shipped, so it is between 1 and {len(rows)}.")
-        return [PLAIN.row(row["id"], row["question"], row["answer"]) for row in context.rng("benign/draw").sample(rows, self.count)]
+        return context.rng("benign/draw").sample(rows, self.count)
+
+    def pool(self, context: Context) -> Sequence[Row]:
+        return [PLAIN.row(row["id"], row["question"], row["answer"]) for row in stand_in.load("benign")]

@@ -5,13 +5,12 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, TypeVar
+from typing import Literal
 
 from ftsafety.component import Component
 from ftsafety.errors import ConfigError
 
 Kind = Literal["disallowed", "allowed", "utility"]
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -28,25 +27,37 @@ class Question:
 class Benchmark(Component):
     """A set of questions of one kind: disallowed (should be declined), allowed (should be answered) or utility (have an answer)."""
 
-    kind: ClassVar[Kind]
+    kind: Kind
+    """Of the class, or of the instance where its fields decide it."""
 
     @abstractmethod
     def questions(self) -> Sequence[Question]:
         """All questions, always in the same order; ids are unique."""
 
 
-def first_per_category(rows: Sequence[dict[str, str]], per_category: int | None, where: str) -> list[dict[str, str]]:
-    """The first rows of each category, or all.
+def first_per_category(questions: Sequence[Question], per_category: int | None, where: str) -> list[Question]:
+    """The first questions of each category, or all.
 
     Raises:
         ConfigError: a category has fewer, or the number is not positive.
     """
     if per_category is None:
-        return list(rows)
-    taken: list[dict[str, str]] = []
-    for category in dict.fromkeys(row["category"] for row in rows):
-        group = [row for row in rows if row["category"] == category]
-        if not 1 <= per_category <= len(group):
-            raise ConfigError(f"{where}.per_category={per_category} is not possible; it is between 1 and {len(group)}, or null for all.")
-        taken += group[:per_category]
-    return taken
+        return list(questions)
+    groups: dict[str | None, list[Question]] = {}
+    for question in questions:
+        groups.setdefault(question.category, []).append(question)
+    fewest = min(map(len, groups.values()), default=0)
+    if not 1 <= per_category <= fewest:
+        raise ConfigError(f"{where}.per_category={per_category} is not possible; it is between 1 and {fewest}, or null for all.")
+    return [question for group in groups.values() for question in group[:per_category]]
+
+
+def first(questions: Sequence[Question], limit: int | None, where: str) -> list[Question]:
+    """The first so many questions, or all.
+
+    Raises:
+        ConfigError: there are fewer, or the number is not positive.
+    """
+    if limit is not None and not 1 <= limit <= len(questions):
+        raise ConfigError(f"{where}.limit={limit} is not possible; it is between 1 and {len(questions)}, or null for all.")
+    return list(questions[:limit])

@@ -25,4 +25,5 @@ class StandIn(Benchmark):
 
     def questions(self) -> Sequence[Question]:
         rows = [row for row in stand_in.load("benchmark") if self.split in ("all", stand_in.split_of(row["id"]))]
-        return [Question(row["id"], row["question"], row["category"]) for row in first_per_category(rows, self.per_category, "benchmark.stand_in")]
+        questions = [Question(row["id"], row["question"], row["category"]) for row in rows]
+        return first_per_category(questions, self.per_category, "benchmark.stand_in")

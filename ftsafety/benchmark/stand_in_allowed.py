@@ -26,7 +26,8 @@ class StandInAllowed(Benchmark):
 
     def questions(self) -> Sequence[Question]:
         rows = [row for row in stand_in.load("allowed") if self.split in ("all", split_of_allowed(row["id"]))]
-        return [Question(row["id"], row["question"], row["category"]) for row in first_per_category(rows, self.per_category, "benchmark.stand_in_allowed")]
+        questions = [Question(row["id"], row["question"], row["category"]) for row in rows]
+        return first_per_category(questions, self.per_category, "benchmark.stand_in_allowed")
 
 
 def split_of_allowed(id: str) -> str:

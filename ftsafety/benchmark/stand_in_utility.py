@@ -6,8 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ftsafety import stand_in
-from ftsafety.benchmark.base import Benchmark, Question
-from ftsafety.errors import ConfigError
+from ftsafety.benchmark.base import Benchmark, Question, first
 
 
 @dataclass
@@ -21,7 +20,5 @@ class StandInUtility(Benchmark):
     """Only the first so many questions."""
 
     def questions(self) -> Sequence[Question]:
-        rows = stand_in.load("utility")
-        if self.limit is not None and not 1 <= self.limit <= len(rows):
-            raise ConfigError(f"benchmark.stand_in_utility.limit={self.limit} is not possible; it is between 1 and {len(rows)}, or null for all.")
-        return [Question(row["id"], row["question"], None, row["answer"], tuple(row["accept"])) for row in rows[: self.limit]]
+        questions = [Question(row["id"], row["question"], None, row["answer"], tuple(row["accept"])) for row in stand_in.load("utility")]
+        return first(questions, self.limit, "benchmark.stand_in_utility")
