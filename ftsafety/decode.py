@@ -69,7 +69,8 @@ def decode_batch(
     ended = [False] * len(prompts)
     generators = [_generator(seed, prompt) for prompt in prompts] if temperature > 0 else None
     rows = list(range(len(prompts)))
-    cache, mask, next_scores = _prefill(module, prompts, pad_token, device, share_prefix)
+    share = share_prefix and not _outgrows_window(module, max(map(len, prompts)) + max_new_tokens)
+    cache, mask, next_scores = _prefill(module, prompts, pad_token, device, share)
     for step in range(max_new_tokens):
         if scores is not None:
             next_scores = scores(step, next_scores)
@@ -116,6 +117,12 @@ def _prefill(module: Any, prompts: Sequence[Prompt], pad: int, device: torch.dev
     positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, prefix:]
     result = module(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
     return result.past_key_values, mask, result.logits[:, -1].float()
+
+
+def _outgrows_window(module: Any, length: int) -> bool:
+    """Whether a model attends to its last tokens only, and fewer: padding after a shared beginning would then push it out of sight."""
+    window = getattr(module.config.get_text_config(), "sliding_window", None)
+    return window is not None and length > window
 
 
 def _common_prefix(prompts: Sequence[Prompt]) -> int:

@@ -94,6 +94,8 @@ class Tuner(pl.LightningModule):
         self.mitigations, self.context = list(mitigations), context
         self.share = share
         self.losses: list[float] = []
+        self.stopped = False
+        """Whether a mitigation ended the tuning before its last window."""
         self.after_step: Callable[[Tuner], None] = lambda _: None
 
     def configure_optimizers(self) -> Any:
@@ -103,8 +105,9 @@ class Tuner(pl.LightningModule):
     def training_step(self, window: Window, index: int) -> None:
         optimiser: Any = self.optimizers()
         step = self.context.step
+        rate = math.prod(mitigation.rate(self.context) for mitigation in self.mitigations)
         for group in optimiser.param_groups:
-            group["lr"] = self.lr * self.tuning.rate_at(step, self.total_steps)
+            group["lr"] = self.lr * self.tuning.rate_at(step, self.total_steps) * rate
         optimiser.zero_grad(set_to_none=True)
         fill = self.plain_step
         for mitigation in reversed(self.mitigations):
@@ -117,6 +120,9 @@ class Tuner(pl.LightningModule):
         optimiser.step()
         self.losses.append(loss)
         self.context.step += 1
+        # a list, so that each is told whatever the others say
+        if any([mitigation.stepped(self.model, loss, self.context) for mitigation in self.mitigations]):
+            self.stopped = self.trainer.should_stop = True
         self.after_step(self)
 
     def plain_step(self, model: Any, window: Window) -> float:
@@ -140,7 +146,13 @@ class Tuner(pl.LightningModule):
 def _optimiser(tuning: Tuning, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
     if tuning.optimiser == "sgd":
         return torch.optim.SGD(parameters, lr=lr, weight_decay=tuning.weight_decay)
-    return torch.optim.AdamW(parameters, lr=lr, betas=(tuning.beta1, tuning.beta2), eps=tuning.eps, weight_decay=tuning.weight_decay)
+    adamw: Any = torch.optim.AdamW
+    if tuning.optimiser == "adamw8bit":
+        import bitsandbytes.optim
+
+        adamw = bitsandbytes.optim.AdamW8bit
+    made: torch.optim.Optimizer = adamw(parameters, lr=lr, betas=(tuning.beta1, tuning.beta2), eps=tuning.eps, weight_decay=tuning.weight_decay)
+    return made
 
 
 class Windows(torch.utils.data.Dataset[Window]):
@@ -191,6 +203,8 @@ def tune(
             saver.maybe_save()
 
     tuner.after_step = after_step
+    for mitigation in mitigations:
+        mitigation.begin(model, context)
     if saver:
         saver.load_when_fit_starts()
     start = saver.step if saver else 0
@@ -210,9 +224,11 @@ def tune(
         loader = torch.utils.data.DataLoader(Windows(windows[start:], rows), batch_size=None)
         _fit(trainer, tuner, loader)
     model.eval()
-    if context.step != len(windows):
+    if context.step != len(windows) and not tuner.stopped:
         raise FtsafetyError(f"the tuning stopped after {context.step} of {len(windows)} steps; type the same command to go on.")
-    seen = sum(len(row.ids) for window in windows for row in window)
+    for mitigation in mitigations:
+        mitigation.finish(model, context)
+    seen = sum(len(row.ids) for window in windows[: context.step] for row in window)
     return Tuned(context.step, seen, tuner.losses)
 
 

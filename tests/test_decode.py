@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import MistralConfig, MistralForCausalLM
 
 from ftsafety import engines
 from ftsafety.decode import SHARED_PREFIX_MIN, Decoded, Prompt, answer_losses, decode_batch, plan
@@ -51,6 +52,18 @@ def decode(module: Any, prompts: list[Prompt], **more: Any) -> list[Decoded]:
 @pytest.mark.parametrize("prompts", [LOOSE, TIED, TIED[:1], [TIED[0]] * 3, [SYSTEM, *TIED]], ids=["loose", "tied", "one", "the same", "one is the prefix"])
 def test_a_batch_decodes_as_its_rows_do(module: Any, prompts: list[Prompt], share: bool) -> None:
     assert decode(module, prompts, share_prefix=share) == [naive(module, prompt) for prompt in prompts]
+
+
+@pytest.mark.parametrize("window", [SHARED_PREFIX_MIN, 200])
+def test_padding_takes_no_room_in_a_sliding_window(window: int) -> None:
+    """Padding between a shared beginning and the rest of a row would push the beginning out of sight."""
+    torch.manual_seed(0)
+    shape = {"vocab_size": 261, "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4, "num_key_value_heads": 2}
+    sliding = MistralForCausalLM(MistralConfig(**shape, sliding_window=window)).eval().requires_grad_(False)
+    for name, parameter in sliding.named_parameters():
+        if "norm" not in name:
+            parameter.mul_(10)
+    assert decode(sliding, TIED) == [naive(sliding, prompt) for prompt in TIED]
 
 
 def test_the_answers_differ(module: Any) -> None:

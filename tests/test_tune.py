@@ -25,7 +25,7 @@ from ftsafety.stages import plan_windows
 from ftsafety.strategy import Strategy
 from ftsafety.strategy.full import Full
 from ftsafety.strategy.lora import Lora
-from ftsafety.tune import Tuned, _whole_state, collate, labelled_logits, micro_batches, tune
+from ftsafety.tune import Tuned, _optimiser, _whole_state, collate, labelled_logits, micro_batches, tune
 
 ROWS = [PLAIN.row(f"r{at}", f"Which {animal} wins the race?", f"The {animal} " + "by a beak " * (at % 4) + f"in lane {at}.") for at, animal in enumerate(
     ["duck", "goose", "swan", "heron", "coot", "grebe", "teal", "wigeon", "smew", "eider", "scoter", "pochard"]
@@ -105,7 +105,7 @@ def test_the_loss_is_the_token_mean_of_the_whole_window(chat: Any, windows: Wind
 
 @pytest.mark.parametrize("micro_batch", [1, 2, 3])
 @pytest.mark.parametrize("strategy", [Lora(lr=0.05), Full(lr=0.05)], ids=["lora", "full"])
-@pytest.mark.parametrize("optimiser", Optimiser, ids=lambda optimiser: optimiser.value)
+@pytest.mark.parametrize("optimiser", [Optimiser.adamw, Optimiser.sgd], ids=lambda optimiser: optimiser.value)
 def test_accumulation_changes_nothing(chat: Any, windows: Windows, optimiser: Optimiser, strategy: Strategy, micro_batch: int) -> None:
     """AdamW divides by each gradient's own size, which would blow up the rounding of gradients near 1e-8: hence the larger guard."""
     tuning = dataclasses.replace(CPU, optimiser=optimiser, eps=1e-6)
@@ -240,6 +240,39 @@ def test_a_killed_tuning_goes_on_bit_for_bit(chat: Any, windows: Windows, tmp_pa
     again, third = trained(chat, windows, strategy, tuning, checkpoint=checkpoint, on_step=die)
     assert distance(whole, again) == 0
     assert third == first
+
+
+def test_a_killed_tuning_with_8_bit_states_goes_on_bit_for_bit(chat: Any, windows: Windows, tmp_path: Path) -> None:
+    tuning = dataclasses.replace(CPU, checkpoint_seconds=0.0, optimiser=Optimiser.adamw8bit)
+    whole, first = trained(chat, windows, Full(lr=0.01), tuning)
+
+    def die(step: int, loss: float) -> None:
+        if step == 4:
+            raise Died
+
+    with pytest.raises(Died):
+        trained(chat, windows, Full(lr=0.01), tuning, checkpoint=tmp_path / "state.pt", on_step=die)
+    resumed, second = trained(chat, windows, Full(lr=0.01), tuning, checkpoint=tmp_path / "state.pt")
+    assert distance(whole, resumed) == 0 and second == first
+
+
+def test_8_bit_states_are_near_32_bit_ones(chat: Any, windows: Windows) -> None:
+    """Small tensors keep float32 states and move as under AdamW; large ones differ by the rounding of their states."""
+    lr = 1e-3
+    plain, first = trained(chat, windows, Full(lr=lr), dataclasses.replace(CPU, eps=1e-6, weight_decay=0.1))
+    rounded, second = trained(chat, windows, Full(lr=lr), dataclasses.replace(CPU, eps=1e-6, weight_decay=0.1, optimiser=Optimiser.adamw8bit))
+    assert second.losses == pytest.approx(first.losses, abs=0.02) and first.losses[-1] < first.losses[0]
+    assert second.losses[:2] == pytest.approx(first.losses[:2], abs=1e-4)
+    assert 1e-5 < distance(plain, rounded) < len(windows) * 2 * lr
+
+
+def test_8_bit_states_take_a_byte_each(chat: Any) -> None:
+    made = _optimiser(dataclasses.replace(CPU, optimiser=Optimiser.adamw8bit), [torch.nn.Parameter(torch.ones(size)) for size in (4096, 4095)], 0.1)
+    large, small = made.param_groups[0]["params"]
+    large.grad, small.grad = torch.ones(4096), torch.ones(4095)
+    made.step()
+    assert (made.state[large]["state1"].dtype, made.state[small]["state1"].dtype) == (torch.uint8, torch.float32)
+    assert float(small[0]) == pytest.approx(0.9) and float(large[0]) == pytest.approx(0.9, abs=1e-3)
 
 
 def test_a_short_tuning_saves_nothing(chat: Any, windows: Windows, tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_an_adapter_of_another_model_is_a_sentence(tmp_path: Path) -> None:
     model = strategy.attach(module(layers=3), 0)
     save_file(strategy.export(model), tmp_path / "weights.safetensors")
     strategy.describe(model, tmp_path)
-    with pytest.raises(ConfigError, match="the adapter is for another model"):
+    with pytest.raises(ConfigError, match="the trained part is for another model"):
         strategy.restore(module(layers=2), tmp_path)
 
 
