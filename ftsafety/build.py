@@ -130,6 +130,8 @@ def say_type(hint: Any) -> str:
         return " or ".join("null" if arg is type(None) else say_type(arg) for arg in get_args(hint))
     if get_origin(hint) is list:
         return f"a list, each entry {say_type(get_args(hint)[0])}"
+    if dataclasses.is_dataclass(entry := _entry_of(hint)):
+        return f"a mapping, each entry {say_type(entry)}"
     if get_origin(hint) is dict or dataclasses.is_dataclass(hint):
         return "a mapping" + (f" of {', '.join(field.name for field in dataclasses.fields(hint))}" if dataclasses.is_dataclass(hint) else "")
     if inspect.isclass(hint) and hasattr(hint, "__members__"):
@@ -195,12 +197,25 @@ def _mistake(cls: Any, key: list[str], value: Any, where: str) -> str:
         return _unknown(name, list(hints), where)
     if inner and dataclasses.is_dataclass(hints[name]) and isinstance(value, dict):
         return _mistake(hints[name], inner, value.get(inner[0]), f"{where}.{name}")
+    entry, at = _entry_of(hints[name]), inner[0].rstrip("]") if inner else ""
+    if dataclasses.is_dataclass(entry) and isinstance(value, dict) and at in value:
+        place, item = f"{where}.{name}.{at}", value[at]
+        if inner[1:] and isinstance(item, dict):
+            return _mistake(entry, inner[1:], item.get(inner[1]), place)
+        return f"{place}={_shown(item)} is not possible; it takes {say_type(entry)}."
     return f"{where}.{name}={_shown(value)} is not possible; it takes {say_type(hints[name])}."
 
 
 def _hint_at(cls: Any, key: list[str]) -> Any:
     hint = typing.get_type_hints(cls)[key[0]]
+    if len(key) > 2 and dataclasses.is_dataclass(entry := _entry_of(hint)):
+        return _hint_at(entry, key[-1:])
     return _hint_at(hint, key[1:]) if len(key) > 1 and dataclasses.is_dataclass(hint) else hint
+
+
+def _entry_of(hint: Any) -> Any:
+    """The type of a mapping's entries, or None."""
+    return get_args(hint)[1] if get_origin(hint) is dict else None
 
 
 def _shown(value: Any) -> Any:

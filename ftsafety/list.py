@@ -16,7 +16,7 @@ from ftsafety.component import Component
 from ftsafety.errors import FtsafetyError
 from ftsafety.plugins import sources
 
-COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "mitigation", "benchmark", "judge")
+COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "mitigation", "policy", "benchmark", "judge")
 
 
 @dataclass(frozen=True)

@@ -43,6 +43,7 @@ class Tea(Drink):
     cup: Path | None = None
     names: list[str] = field(default_factory=list)
     timer: Timer = field(default_factory=Timer)
+    clocks: dict[str, Timer] = field(default_factory=dict)
 
     def brew(self) -> str:
         return f"{self.leaves} leaves"
@@ -62,7 +63,7 @@ class Tray(Drink):
 
 TEA = {"_target_": f"{__name__}.Tea"}
 TRAY = {"_target_": f"{__name__}.Tray", "label": "noon", "first": TEA}
-FIELDS = "leaves, milk, strong, kind, heat, cup, names, timer"
+FIELDS = "leaves, milk, strong, kind, heat, cup, names, timer, clocks"
 LISTED = "(python -m ftsafety.list shows them)."
 
 
@@ -92,6 +93,10 @@ def mistake(node: Any) -> str:
         ({"names": {"a": 1}}, "drink.names={'a': 1} is not possible; it takes a list, each entry a text."),
         ({"timer": 3}, "drink.timer=3 is not possible; it takes a mapping of minutes."),
         ({"timer": {"minute": 3}}, "drink.timer.minute does not exist; drink.timer takes minutes. Did you mean minutes?"),
+        ({"clocks": {"a": {"minute": 3}}}, "drink.clocks.a.minute does not exist; drink.clocks.a takes minutes. Did you mean minutes?"),
+        ({"clocks": {"a": {"minutes": "x"}}}, "drink.clocks.a.minutes=x is not possible; it takes a whole number."),
+        ({"clocks": {"a": 3}}, "drink.clocks.a=3 is not possible; it takes a mapping of minutes."),
+        ({"clocks": 3}, "drink.clocks=3 is not possible; it takes a mapping, each entry a mapping of minutes."),
         ({"timer": {"minutes": "x"}}, "drink.timer.minutes=x is not possible; it takes a whole number."),
     ],
 )
@@ -153,9 +158,20 @@ def test_an_interpolation_that_leads_nowhere() -> None:
 
 def test_values_become_their_types() -> None:
     node = OmegaConf.create(
-        {**TEA, "leaves": "4", "milk": 1, "strong": "yes", "kind": "black", "heat": "high", "cup": "a/b", "names": ["x"], "timer": {"minutes": 5}}
+        {
+            **TEA,
+            "leaves": "4",
+            "milk": 1,
+            "strong": "yes",
+            "kind": "black",
+            "heat": "high",
+            "cup": "a/b",
+            "names": ["x"],
+            "timer": {"minutes": 5},
+            "clocks": {"a": {"minutes": 6}},
+        }
     )
-    assert build(node, Drink, "drink") == Tea(4, 1.0, True, "black", Heat.high, Path("a/b"), ["x"], Timer(5))  # type: ignore[type-abstract]
+    assert build(node, Drink, "drink") == Tea(4, 1.0, True, "black", Heat.high, Path("a/b"), ["x"], Timer(5), {"a": Timer(6)})  # type: ignore[type-abstract]
     assert build(TEA, Drink, "drink") == Tea()  # type: ignore[type-abstract]
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
-from ftsafety import stand_in, stats
+from ftsafety import stats
 from ftsafety.errors import DataError
 from ftsafety.record import Run
 from ftsafety.report import figures, words
@@ -138,7 +138,7 @@ def _outcomes(reading: Reading, benchmark: str) -> list[tuple[Asking, list[dict[
 
 def _categories(record: Run, reading: Reading, benchmark: str) -> list[dict[str, Any]]:
     """Compliance per category under the benchmark's first wording, before and after, counted from the verdicts."""
-    asking = reading.askings(benchmark)[0]
+    asking, names = reading.askings(benchmark)[0], record.data["policy"]["names"]
     values: dict[str, dict[str, list[bool]]] = {}
     if not reading.has_outcomes:
         return []
@@ -149,7 +149,7 @@ def _categories(record: Run, reading: Reading, benchmark: str) -> list[dict[str,
             values.setdefault(row["category"], {}).setdefault(row["weights"], []).append(row["value"] == "complied")
     return [
         {
-            "title": (title := stand_in.CATEGORIES.get(category, category)),
+            "title": (title := names.get(category, category)),
             "before": (before := _span(weights.get("initial", []))),
             "after": (after := _span(weights.get(reading.after or "", []))),
             "n": max(len(seen) for seen in weights.values()),
