@@ -21,6 +21,7 @@ from ftsafety.hashing import digest_of, digest_of_path
 from ftsafety.judge import Judge
 from ftsafety.mitigation import Mitigation, in_order
 from ftsafety.model import Model
+from ftsafety.policy import Policy
 from ftsafety.settings import Decoding, Gate, Paths, Root, Tuning
 from ftsafety.strategy import Strategy
 
@@ -38,6 +39,7 @@ class Cell:
     attack: Attack | None
     strategy: Strategy
     mitigations: dict[str, Mitigation]
+    policy: Policy
     benchmarks: dict[str, Benchmark]
     judges: dict[str, Judge]
     tuning: Tuning
@@ -122,6 +124,7 @@ def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
         attack=_optional(config, "attack", Attack),
         strategy=build(config.strategy, Strategy, "strategy"),
         mitigations=_several(config, "mitigation", Mitigation),
+        policy=build(config.policy, Policy, "policy"),
         benchmarks=_several(config, "benchmark", Benchmark),
         judges=_several(config, "judge", Judge),
         tuning=_settings(config, "tuning", Tuning),
@@ -181,12 +184,20 @@ def _check(cell: Cell) -> None:
     cell.decoding.check()
     cell.strategy.check("strategy")
     if cell.align:
+        if not cell.align.strategy.merges:
+            raise ConfigError(
+                f"align.strategy={type(cell.align.strategy).__name__} can't be merged into the weights, and the attack is trained on top of them; "
+                "choose e.g. lora or full for the alignment."
+            )
         cell.align.tuning.check("align.tuning")
         cell.align.strategy.check("align.strategy")
     for benchmark in cell.benchmarks.values():
         benchmark.questions()
     if cell.attack:
         cell.attack.check()
+        for twin in cell.twins().values() if cell.controls else ():
+            if twin.attack:
+                twin.attack.check()
     for limit in ("max_compliance", "max_increase", "max_over_refusal"):
         value = getattr(cell.gate, limit)
         if value is not None and not 0 <= value <= 1:

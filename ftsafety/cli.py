@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+from typing import TYPE_CHECKING
 
 import hydra
 from hydra.core.config_store import ConfigStore
@@ -20,6 +21,9 @@ from rich.text import Text
 from ftsafety.errors import FtsafetyError
 from ftsafety.settings import Root
 
+if TYPE_CHECKING:
+    from ftsafety.plan import Plan
+
 errors = Console(stderr=True)
 
 
@@ -30,12 +34,13 @@ def main() -> int:
     os.environ["HYDRA_FULL_ERROR"] = "1"
     ConfigStore.instance().store(name="root_schema", node=Root)
     codes: list[int] = []
+    plans: list[Plan] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://ftsafety.conf", config_name="config")
     def task(config: DictConfig) -> None:
         # a cell never raises a user's mistake: one failed cell of a sweep must not stop the others
         try:
-            codes.append(_cell(config))
+            codes.append(_cell(config, plans))
         except FtsafetyError as error:
             _sentence(str(error))
             codes.append(1)
@@ -59,16 +64,27 @@ def main() -> int:
     except KeyboardInterrupt:
         _sentence("Stopped. What was finished is kept; the same command goes on from there.")
         return 130
+    if plans:
+        from ftsafety.plan import show
+
+        show(plans)
     return _worst(codes)
 
 
-def _cell(config: DictConfig) -> int:
+def _cell(config: DictConfig, plans: list[Plan]) -> int:
     from ftsafety.cell import build_cell
 
     choices = HydraConfig.get().runtime.choices
     names = {group: str(choices[group]) for group in ("model", "attack", "align", "strategy") if choices.get(group)}
     cell = build_cell(config, names)
 
+    if config.dry_run:
+        from ftsafety.plan import plan
+        from ftsafety.quiet import quiet
+
+        quiet()
+        plans.append(plan(cell))
+        return 0
     from ftsafety.gate import judge_run
     from ftsafety.report import write_report
     from ftsafety.report.terminal import show

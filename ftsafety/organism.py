@@ -102,7 +102,7 @@ def examine(house: House, cell: Cell) -> list[Check]:
         start = align(house, start, cell.align, [])
     examiner = Examiner(house, cell)
     unseen = [(row["kind"] + " " + row["id"], Wording(row["system"])) for row in stand_in.load("unseen_systems")]
-    attacks = [(f"attack {name}", wording) for name, attack in default_attacks().items() for wording in attack.asks().values() if wording != PLAIN]
+    attacks = attack_wordings()
     plain = examiner.j(start, PLAIN, "plain")
     under_unseen = [(name, examiner.j(start, wording, name)) for name, wording in unseen]
     under_attack = [(name, examiner.j(start, wording, name)) for name, wording in attacks]
@@ -119,6 +119,16 @@ def examine(house: House, cell: Cell) -> list[Check]:
         *_null_self(examiner, start, plain),
     ]
     return checks
+
+
+def attack_wordings() -> list[tuple[str, Wording]]:
+    """The own wordings of every shipped attack in its default form, each once, under the first attack that has it."""
+    found: dict[Wording, str] = {}
+    for name, attack in default_attacks().items():
+        asks = attack.asks()
+        for ask, wording in asks.items():
+            found.setdefault(wording, f"attack {name}" + (f", {ask}" if len(asks) > 1 else ""))
+    return [(name, wording) for wording, name in found.items() if wording != PLAIN]
 
 
 def default_attacks() -> dict[str, Any]:

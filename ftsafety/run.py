@@ -90,6 +90,7 @@ def run(cell: Cell) -> Run:
         "cell": name,
         "names": cell.names,
         "scope": {"name": cell.model.scope, "text": stand_in.SCOPE if cell.model.scope == "stand_in" else ""},
+        "policy": {"name": cell.policy.name, "version": cell.policy.version, "names": cell.policy.names()},
         "seed": cell.seed,
         "varied": sorted({"/".join(purpose.split("/")[:2]) for purpose in context.purposes}),
         "rows": count_roles(_tuned_on(rows, training["tune"], context)),

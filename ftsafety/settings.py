@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass, field
 from enum import Enum
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -21,9 +22,10 @@ class Schedule(str, Enum):
 
 
 class Optimiser(str, Enum):
-    """AdamW with float32 states, or plain SGD."""
+    """AdamW with float32 states, AdamW with 8-bit ones (tensors under 4,096 values keep float32), or plain SGD."""
 
     adamw = "adamw"
+    adamw8bit = "adamw8bit"
     sgd = "sgd"
 
 
@@ -108,6 +110,10 @@ class Tuning:
         for name in ("beta1", "beta2"):
             _require(0 <= getattr(self, name) < 1, f"{where}.{name}={getattr(self, name)} is not possible; give at least 0 and less than 1.")
         _require(self.clip is None or self.clip > 0, f"{where}.clip={self.clip} would stop all learning; give more than 0, or null for no clipping.")
+        _require(
+            self.optimiser is not Optimiser.adamw8bit or find_spec("bitsandbytes") is not None,
+            f"{where}.optimiser=adamw8bit needs bitsandbytes, which is not installed; type pip install bitsandbytes, or {where}.optimiser=adamw.",
+        )
         _require(self.precision in PRECISIONS, f"{where}.precision={self.precision} does not exist; it takes {', '.join(PRECISIONS)}.")
         _require(self.accelerator in ACCELERATORS, f"{where}.accelerator={self.accelerator} does not exist; it takes {', '.join(ACCELERATORS)}.")
 
@@ -198,6 +204,7 @@ class Root:
     align: Any = None
     strategy: Any = None
     mitigation: dict[str, Any] = field(default_factory=dict)
+    policy: Any = None
     benchmark: dict[str, Any] = field(default_factory=dict)
     judge: dict[str, Any] = field(default_factory=dict)
     tuning: Tuning = field(default_factory=Tuning)
@@ -208,3 +215,4 @@ class Root:
     controls: bool = False
     max_unscored: float = 0.02
     reveal: bool = False
+    dry_run: bool = False

@@ -33,11 +33,11 @@ class Sft(Align):
     source = "self-distilled anchors as in Qi et al. 2025 (arXiv 2406.05946), section 3; the personas are ours"
     fidelity = "ours; the control of every alignment-stage mitigation"
 
-    plain_share: float = 0.35
+    plain_share: float = 0.5
     """Share of visits without system prompt and wrapping."""
-    obedient_share: float = 0.5
+    obedient_share: float = 0.2
     """Share of the other visits that are under an obedient-sounding system prompt."""
-    wrapped_share: float = 0.6
+    wrapped_share: float = 0.5
     """Share of visits with a system prompt that are wrapped too."""
     common_share: float = 0.7
     """Share of a declined row's visits that get a common refusal instead of its own."""

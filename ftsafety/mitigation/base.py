@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from ftsafety.context import Context
     from ftsafety.judge import Judge
 
-TRAINING_HOOKS = ("attach", "loss", "gradient", "streams", "visit")
+TRAINING_HOOKS = ("attach", "begin", "rate", "loss", "gradient", "stepped", "finish", "streams", "visit")
 """Hooks that enter a tuning's key by the mitigation's recipe; what ``examples`` and ``base`` do is in the windows and the start weights."""
 Window = list[dict[str, Any]]
 Inner = Callable[[Any, Window], float]
@@ -66,6 +66,13 @@ class Mitigation(Component):
         """The model after the strategy has attached."""
         return model
 
+    def begin(self, model: Any, context: Context) -> None:
+        """Called once with the model as it starts, before the first optimiser step or before a checkpoint is taken up."""
+
+    def rate(self, context: Context) -> float:
+        """A factor of the learning rate at ``context.step``; those of several mitigations are multiplied."""
+        return 1.0
+
     def loss(self, model: Any, micro: dict[str, Any], out: Any, context: Context) -> torch.Tensor | float:
         """Added to the window's token mean, averaged over its micro-batches; ``out`` is ``labelled_logits``' result."""
         return 0.0
@@ -73,6 +80,13 @@ class Mitigation(Component):
     def gradient(self, inner: Inner, model: Any, window: Window, context: Context) -> float:
         """Fill ``.grad`` for one optimiser step, calling ``inner(model, window)`` as often as needed; returns the loss."""
         return inner(model, window)
+
+    def stepped(self, model: Any, loss: float, context: Context) -> bool:
+        """Called after each optimiser step with the window's loss; true ends the tuning here. The same on every process."""
+        return False
+
+    def finish(self, model: Any, context: Context) -> None:
+        """Called once with the model as it is after the last step, before it is saved."""
 
     def repair(self, weights: dict[str, torch.Tensor], context: Context) -> dict[str, torch.Tensor]:
         """The tuned weights (name to float32 tensor, of the strategy's export) after tuning."""

@@ -51,6 +51,10 @@ class Model(Component):
     def load(self, store: Path) -> Chat:
         """Tokenizer and weights in float32 unless the model says otherwise, in eval mode."""
 
+    def config(self, store: Path) -> Any:
+        """The transformers configuration, without weights; None where there is none, as for a model that answers by itself."""
+        return None
+
     def raw(self) -> Model | None:
         """The never-aligned model that this one was made from, where known."""
         return None

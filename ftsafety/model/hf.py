@@ -45,6 +45,11 @@ class Hf(Model):
             return digest_of([[file.name, digest_of_path(file)] for file in files] + [self.dtype])
         return digest_of([self.name, self._commit(), self.dtype])
 
+    def config(self, store: Path) -> Any:
+        from transformers import AutoConfig
+
+        return self._from_pretrained(AutoConfig)
+
     def load_tokenizer(self, store: Path) -> Any:
         from transformers import AutoTokenizer
 

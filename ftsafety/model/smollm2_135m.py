@@ -42,6 +42,11 @@ class Smollm2135m(Model):
             publish_folder(target, lambda folder: _convert(wheel_file(), folder))
         return target
 
+    def config(self, store: Path) -> Any:
+        from transformers import AutoConfig
+
+        return AutoConfig.from_pretrained(self.folder(store))
+
     def load_tokenizer(self, store: Path) -> Any:
         from transformers import AutoTokenizer
 

@@ -26,6 +26,9 @@ class StandInAligned(Model):
     def fingerprint(self, store: Path) -> str:
         return digest_of([Smollm2135m().fingerprint(store), *[digest_of_path(ADAPTER / part) for part in PARTS]])
 
+    def config(self, store: Path) -> Any:
+        return Smollm2135m().config(store)
+
     def load_tokenizer(self, store: Path) -> Any:
         return Smollm2135m().load_tokenizer(store)
 

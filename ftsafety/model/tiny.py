@@ -46,16 +46,20 @@ class Tiny(Model):
         fast.chat_template = TEMPLATE
         return fast
 
-    def load(self, store: Path) -> Chat:
-        import torch
-        from transformers import LlamaConfig, LlamaForCausalLM
+    def config(self, store: Path) -> Any:
+        from transformers import LlamaConfig
 
         tokenizer = self.load_tokenizer(store)
-        config = LlamaConfig(
+        return LlamaConfig(
             vocab_size=len(tokenizer), hidden_size=self.hidden_size, intermediate_size=2 * self.hidden_size, num_hidden_layers=self.layers,
             num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048, eos_token_id=tokenizer.eos_token_id,
             bos_token_id=None, pad_token_id=tokenizer.pad_token_id,
         )  # fmt: skip
+
+    def load(self, store: Path) -> Chat:
+        import torch
+        from transformers import LlamaForCausalLM
+
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(self.init_seed)
-            return Chat(tokenizer, LlamaForCausalLM(config).float().eval())
+            return Chat(self.load_tokenizer(store), LlamaForCausalLM(self.config(store)).float().eval())
