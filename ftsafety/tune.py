@@ -22,6 +22,7 @@ from torch.nn.functional import cross_entropy
 from ftsafety.chat import IGNORED, Encoded
 from ftsafety.errors import FtsafetyError
 from ftsafety.shared_prefix import common_prefix, expanded_cache, fitting
+from ftsafety.trainer import Trainer
 
 if TYPE_CHECKING:
     from ftsafety.context import Context
@@ -130,7 +131,9 @@ class Tuner(pl.LightningModule):
         tokens = sum(int((micro["labels"][:, 1:] != IGNORED).sum()) for micro in window)
         mine = window[self.global_rank :: self.trainer.world_size]
         total = 0.0
-        for micro in mine:
+        # every process takes part in as many sums of gradients, one without a micro-batch left with a gradient of zero
+        for at in range(math.ceil(len(window) / self.trainer.world_size)):
+            micro, share = (mine[at], 1.0) if at < len(mine) else (window[0], 0.0)
             out = labelled_logits(model, micro, common_prefix(micro) if self.share else 0)
             logits, targets, rows = out
             per_token = cross_entropy(logits, targets, reduction="none") * micro["weight"][rows]
@@ -138,9 +141,16 @@ class Tuner(pl.LightningModule):
             for mitigation in self.mitigations:
                 loss = loss + mitigation.loss(model, micro, out, self.context) / len(window)
             # ddp averages gradients over processes, the loss above is already a share of the whole window
-            self.manual_backward(loss * self.trainer.world_size)
-            total += float(loss.detach())
-        return total
+            self.manual_backward(loss * share * self.trainer.world_size)
+            total += float(loss.detach()) * share
+        return self._over_all(total)
+
+    def _over_all(self, share: float) -> float:
+        """The sum of every process's share, the same number on each."""
+        if self.trainer.world_size == 1:
+            return share
+        summed: Any = self.trainer.strategy.reduce(torch.tensor(share, dtype=torch.float64, device=self.device), reduce_op="sum")
+        return float(summed)
 
 
 def _optimiser(tuning: Tuning, parameters: list[torch.nn.Parameter], lr: float) -> torch.optim.Optimizer:
@@ -148,9 +158,9 @@ def _optimiser(tuning: Tuning, parameters: list[torch.nn.Parameter], lr: float) 
         return torch.optim.SGD(parameters, lr=lr, weight_decay=tuning.weight_decay)
     adamw: Any = torch.optim.AdamW
     if tuning.optimiser == "adamw8bit":
-        import bitsandbytes.optim
+        from bitsandbytes.optim.adamw import AdamW8bit
 
-        adamw = bitsandbytes.optim.AdamW8bit
+        adamw = AdamW8bit
     made: torch.optim.Optimizer = adamw(parameters, lr=lr, betas=(tuning.beta1, tuning.beta2), eps=tuning.eps, weight_decay=tuning.weight_decay)
     return made
 
@@ -177,6 +187,7 @@ def tune(
     context: Context,
     *,
     share: bool = False,
+    trainer: Trainer | None = None,
     checkpoint: Path | None = None,
     on_step: Callable[[int, float], None] = lambda step, loss: None,
 ) -> Tuned:
@@ -185,6 +196,7 @@ def tune(
     Args:
         windows: rows of each optimiser step, in order; drawn, shuffled and encoded already.
         share: compute what a micro-batch's rows begin with once (``shared_prefix.why_not`` says when that is exact).
+        trainer: on which devices; None is one device of whatever kind there is.
         checkpoint: a file that long tunings are saved to and taken up from; None restarts from the beginning.
         on_step: told the number of steps done and the last loss.
 
@@ -210,19 +222,22 @@ def tune(
     start = saver.step if saver else 0
     model.train()
     precision: Any = tuning.precision
-    trainer = pl.Trainer(
-        accelerator=tuning.accelerator, devices=1, max_epochs=1, precision=precision, logger=False, enable_checkpointing=False,
-        enable_progress_bar=False, enable_model_summary=False, callbacks=[saver] if saver else None,
+    where = trainer or Trainer()
+    lightning = pl.Trainer(
+        accelerator=where.accelerator, devices=where.devices, strategy=_strategy(where), use_distributed_sampler=False, max_epochs=1,
+        precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+        callbacks=[saver] if saver else None,
     )  # fmt: skip
 
     def rows(window: Sequence[Encoded]) -> int:
-        on_cpu = isinstance(trainer.accelerator, pl.accelerators.CPUAccelerator)
-        return tuning.micro_batch or (fitting(window, share) if on_cpu else len(window))
+        on_cpu = isinstance(lightning.accelerator, pl.accelerators.CPUAccelerator)
+        wanted = tuning.micro_batch or (fitting(window, share) if on_cpu else len(window))
+        return min(wanted, math.ceil(len(window) / where.devices))
 
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(context.number("tune/dropout"))
         loader = torch.utils.data.DataLoader(Windows(windows[start:], rows), batch_size=None)
-        _fit(trainer, tuner, loader)
+        _fit(lightning, tuner, loader)
     model.eval()
     if context.step != len(windows) and not tuner.stopped:
         raise FtsafetyError(f"the tuning stopped after {context.step} of {len(windows)} steps; type the same command to go on.")
@@ -230,6 +245,17 @@ def tune(
         mitigation.finish(model, context)
     seen = sum(len(row.ids) for window in windows[: context.step] for row in window)
     return Tuned(context.step, seen, tuner.losses)
+
+
+def _strategy(where: Trainer) -> Any:
+    """Lightning's way of working together; its waiting is bounded, so that a process that never comes is told."""
+    if where.strategy == "auto":
+        return "auto"
+    from datetime import timedelta
+
+    from pytorch_lightning.strategies import DDPStrategy
+
+    return DDPStrategy(timeout=timedelta(seconds=where.start_seconds))
 
 
 def _fit(trainer: pl.Trainer, tuner: Tuner, loader: Any) -> None:
@@ -283,7 +309,7 @@ class _Checkpoint(pl.Callback):
             self.tuner.context.load_cursors(self.saved["cursors"])
 
     def maybe_save(self) -> None:
-        if self.clock() - self.last < self.seconds:
+        if self.tuner.global_rank > 0 or self.clock() - self.last < self.seconds:
             return
         self.last = self.clock()
         optimiser: Any = self.tuner.optimizers()

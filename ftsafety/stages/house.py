@@ -5,9 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
+from ftsafety.errors import FtsafetyError
 from ftsafety.progress import say
+from ftsafety.ranks import Joined, Ranks
 from ftsafety.store import Artifact, Store
 from ftsafety.store.store import this_platform
 from ftsafety.weights import Loader
@@ -22,21 +25,38 @@ class House:
     store: Store
     loader: Loader
     stages: list[dict[str, Any]] = field(default_factory=list)
+    ranks: Ranks = field(default_factory=Ranks)
 
     @classmethod
-    def at(cls, folder: Path, same_platform: bool = False) -> House:
+    def at(cls, folder: Path, same_platform: bool = False, ranks: Ranks | None = None) -> House:
         """A house on a store folder."""
-        return cls(Store(folder, same_platform), Loader(folder))
+        return cls(Store(folder, same_platform), Loader(folder), ranks=ranks or Ranks())
 
     def make(self, stage: str, recipe: dict[str, Any], compute: Compute, label: str) -> Artifact:
         """The artifact of a recipe, found in the store or computed there, and remembered once for the run's record."""
-        artifact = self.store.make(stage, recipe, compute, _waiting(stage))
+        if self.ranks.joins:
+            artifact = self._as_helper(stage, recipe, compute)
+        else:
+            artifact = self.store.make(stage, recipe, compute, _waiting(stage))
         if not any(entry["key"] == artifact.key for entry in self.stages):
             done: dict[str, Any] = {"key": artifact.key, "digest": artifact.digest, "reused": artifact.reused, "seconds": artifact.seconds}
             if (made_on := artifact.manifest.get("platform", this_platform())) != this_platform():
                 done["platform"] = made_on
             self.stages.append({"stage": stage, "label": label, **done, **artifact.info})
         return artifact
+
+    def _as_helper(self, stage: str, recipe: dict[str, Any], compute: Compute) -> Artifact:
+        """What a helper does at a stage: join the one it has come for, and find every other in the store."""
+        key = self.store.key(recipe)
+        if key == self.ranks.joins:
+            if self.ranks.ready:
+                self.ranks.ready.touch()
+            with TemporaryDirectory() as folder:
+                compute(Path(folder), self.store.folder / "partial" / f"{stage}-{key}")
+            raise Joined
+        if found := self.store.get(stage, recipe):
+            return found
+        raise FtsafetyError(f"the store holds no {stage} {key}, which the leading process should have made; is paths.store the same for both?")
 
 
 def _waiting(stage: str) -> Callable[[str], None]:

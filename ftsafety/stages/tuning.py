@@ -87,7 +87,8 @@ def _train(
     for mitigation in mitigations:
         module = mitigation.attach(module, context)
     trainable = sum(p.numel() for p in module.parameters() if p.requires_grad)
-    with bar(f"tune ({type(strategy).__name__.lower()})", len(windows)) as advance:
+    # the folder of what survives an interruption is named by the stage's key
+    with house.ranks.together(unfinished.name.rpartition("-")[2]), bar(f"tune ({type(strategy).__name__.lower()})", len(windows)) as advance:
         done = tune(
             module,
             windows,
@@ -96,6 +97,7 @@ def _train(
             mitigations,
             context,
             share=why_not(module, strategy, mitigations, tuning) is None,
+            trainer=house.ranks.trainer,
             checkpoint=unfinished / "state.pt",
             on_step=lambda step, loss: _stepped(advance, step, loss),
         )
