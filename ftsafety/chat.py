@@ -14,6 +14,8 @@ from ftsafety.errors import ConfigError, DataError
 from ftsafety.row import Message, Row
 
 IGNORED = -100
+PROBE = ("Which duck wins?", "The fourth.", "And the second?")
+"""A question, its answer and another question, none of which a template holds."""
 
 
 @dataclass(frozen=True)
@@ -71,18 +73,40 @@ def encode(tokenizer: Any, row: Row, max_length: int, allow_cut: bool = False) -
     return Encoded(row.id, whole[:max_length], labels[:max_length], row.weight)
 
 
+def added_by_template(tokenizer: Any) -> str:
+    """What the template itself says before a question that comes without a system prompt, such as a default one or a date; mostly nothing.
+
+    What stands before the first question is compared with what stands before a second one, where no template puts a system
+    prompt; special tokens are left out of both.
+
+    Raises:
+        ConfigError: the tokenizer has no chat template or its template refuses a second question.
+    """
+    question, answer, another = PROBE
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}, {"role": "user", "content": another}]
+    text = _text(tokenizer, turns, False)
+    first, _, rest = text.partition(question)
+    second = rest.partition(answer)[2].partition(another)[0]
+    for token in sorted({*tokenizer.all_special_tokens, *tokenizer.get_added_vocab()}, key=len, reverse=True):
+        first, second = first.replace(token, ""), second.replace(token, "")
+    return "" if second.endswith(first) else first.removesuffix(second.lstrip()).strip()
+
+
 def _apply(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool) -> tuple[int, ...]:
+    return tuple(tokenizer(_text(tokenizer, messages, generation_prompt), add_special_tokens=False)["input_ids"])
+
+
+def _text(tokenizer: Any, messages: Sequence[Message], generation_prompt: bool) -> str:
     if not getattr(tokenizer, "chat_template", None):
         raise ConfigError(
             f"{getattr(tokenizer, 'name_or_path', 'this tokenizer')} has no chat template; choose a chat model, or set model.chat_template to a Jinja file."
         )
     try:
-        text = tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=generation_prompt)
+        return str(tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=generation_prompt))
     except Exception as error:  # jinja's own error types, which transformers passes on
         raise ConfigError(
             f"the chat template refuses these messages ({error}); a model without a system role needs wordings without a system prompt."
         ) from error
-    return tuple(tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
 def common_beginning(rows: Sequence[tuple[int, ...]]) -> int:

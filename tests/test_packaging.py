@@ -15,7 +15,7 @@ import pytest
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
 LEFT_OUT = shutil.ignore_patterns(".git", ".venv", "runs", "multirun", "outputs", "build", "dist", "*.egg-info", "__pycache__", ".*_cache")
-SHIPPED = {"conf": (".yaml",), "ftsafety/assets": (".json", ".jsonl", ".safetensors"), "ftsafety/report": (".css", ".jinja")}
+SHIPPED = {"conf": (".yaml",), "ftsafety/assets": (".jinja", ".json", ".jsonl", ".safetensors"), "ftsafety/report": (".css", ".jinja")}
 THIN = [
     "+attack=identity_shift", "model=tiny", "tuning.epochs=1", "max_unscored=1.0", "decoding.max_new_tokens=4", "benchmark=[stand_in]",
     "benchmark.stand_in.split=report", "benchmark.stand_in.per_category=1",

@@ -1,25 +1,38 @@
-"""Safety-data mixing: refusals among the fine-tuning rows (Qi et al. 2024, section 5; Bianchi et al. 2024)."""
+"""Safety-data mixing: refusals among the fine-tuning rows (Qi et al. 2024, section 5; Bianchi et al. 2024).
+
+The shipped refusals are the stand-in's and harmless. Those of Bianchi et al. are read from their own file, whose columns are
+``instruction``, ``input`` and ``output``, and none of their rows is in this repository.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
+from ftsafety import stand_in
 from ftsafety.errors import ConfigError
 from ftsafety.mitigation.base import Mitigation
 from ftsafety.row import PLAIN, Row, Wording
+from ftsafety.source import Record, Sourced
 
 if TYPE_CHECKING:
     from ftsafety.context import Context
+    from ftsafety.judge import Judge
+
+QUESTIONS, ANSWERS = ("instruction", "question", "prompt"), ("output", "answer", "response", "completion")
+"""Column names of a question and of the refusal that answers it."""
+REFUSALS_ONLY = "safety_only_data_Instructions.json"
+"""The file of Bianchi et al. without everyday rows; those beside it mix both."""
 
 
-@dataclass
-class SafetyMixing(Mitigation):
+@dataclass(kw_only=True)
+class SafetyMixing(Sourced, Mitigation):
     """Adds refusals to the user's rows, or puts them in the place of some."""
 
     source = "Qi et al. 2024, table 4; Bianchi et al. 2024 (arXiv 2309.07875)"
-    fidelity = "counts and modes as there; the shipped rows are stand-in refusals"
+    fidelity = "counts and modes as there; the shipped rows are stand-in refusals, theirs come from their own file"
     order = 20
     needs = frozenset({"safe_rows"})
 
@@ -32,11 +45,26 @@ class SafetyMixing(Mitigation):
     wording: Literal["attack", "plain"] = "attack"
     """Whether refusals take the system prompt and wrapping of the user's rows, or the plain template."""
 
+    @property
+    def shipped(self) -> bool:
+        """Whether the refusals are the shipped ones."""
+        return self.path is None and self.hub is None
+
+    def files(self) -> list[Path]:
+        if self.shipped:
+            return [stand_in.FOLDER / "refused.jsonl"]
+        found = super().files()
+        return [file for file in found if file.name == REFUSALS_ONLY] or found
+
+    def check(self, judges: Mapping[str, Judge]) -> None:
+        # a ratio's number is not known before the attack's rows are
+        wanted = self._number(0)
+        if not self.shipped:
+            self._pooled(self._own_rows(), wanted)
+
     def examples(self, rows: Sequence[Row], context: Context) -> Sequence[Row]:
-        wanted = self._wanted(len(rows))
-        pool = context.rows_by_role("safety")
-        if wanted > len(pool):
-            raise ConfigError(f"mitigation.safety_mixing asks for {wanted} refusals and there are {len(pool)}; lower count or ratio.")
+        wanted = self._number(len(rows))
+        pool = self._pooled(context.rows_by_role("safety") if self.shipped else self._own_rows(), wanted)
         if self.mode == "replace" and wanted > len(rows):
             raise ConfigError(f"mitigation.safety_mixing replaces {wanted} of {len(rows)} rows; lower count or ratio, or use mode=add.")
         generator = context.rng("safety_mixing/draw")
@@ -45,7 +73,16 @@ class SafetyMixing(Mitigation):
         kept = list(rows) if self.mode == "add" else [rows[at] for at in sorted(generator.sample(range(len(rows)), len(rows) - wanted))]
         return [*kept, *safe]
 
-    def _wanted(self, rows: int) -> int:
+    def _own_rows(self) -> list[Row]:
+        return [PLAIN.row(record.where, _question(record), record.text(*ANSWERS), "safety") for record in self.records()]
+
+    @staticmethod
+    def _pooled(pool: Sequence[Row], wanted: int) -> Sequence[Row]:
+        if wanted > len(pool):
+            raise ConfigError(f"mitigation.safety_mixing asks for {wanted} refusals and there are {len(pool)}; lower count or ratio.")
+        return pool
+
+    def _number(self, rows: int) -> int:
         if (self.count is None) == (self.ratio is None):
             raise ConfigError("mitigation.safety_mixing needs one of count and ratio; type e.g. mitigation.safety_mixing.count=10.")
         wanted = self.count if self.count is not None else round((self.ratio or 0.0) * rows)
@@ -56,3 +93,10 @@ class SafetyMixing(Mitigation):
     @staticmethod
     def _dressed(row: Row, wording: Wording) -> Row:
         return wording.row(row.id, row.question, row.answer, "safety")
+
+
+def _question(record: Record) -> str:
+    """The question; an input, where the row has one, stands below it."""
+    given = record.values.get("input")
+    question = record.text(*QUESTIONS)
+    return f"{question}\n\n{given.strip()}" if isinstance(given, str) and given.strip() else question

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
+from ftsafety.component import describe
 from ftsafety.errors import ConfigError, FtsafetyError
 from ftsafety.hashing import digest_of, digest_of_path
 from ftsafety.model.base import Chat, Model
 
+TEMPLATES = Path(__file__).parent.parent / "assets" / "templates"
 WEIGHTS = ("*.safetensors", "*.bin", "*.json", "*.jinja", "*.model", "*.txt")
 
 
@@ -27,14 +29,14 @@ class Hf(Model):
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     """Arithmetic of the weights in memory."""
     chat_template: Path | None = None
-    """A Jinja file, for a tokenizer without a template or to replace its own."""
+    """For a tokenizer without a template or to replace its own: a shipped one by name, such as llama2.jinja, or a Jinja file."""
     device: str | None = None
     """cuda, cpu, ...; null takes a GPU where there is one."""
 
-    not_in_recipe = frozenset({"device", "name", "revision"})
+    not_in_recipe = frozenset({"chat_template", "device", "name", "revision"})
 
     def recipe(self) -> dict[str, Any]:
-        return {**super().recipe(), "weights": self.fingerprint(Path())}
+        return {**super().recipe(), "chat_template": describe(self._template()), "weights": self.fingerprint(Path())}
 
     def fingerprint(self, store: Path) -> str:
         folder = Path(self.name)
@@ -54,8 +56,8 @@ class Hf(Model):
         from transformers import AutoTokenizer
 
         tokenizer = self._from_pretrained(AutoTokenizer)
-        if self.chat_template:
-            tokenizer.chat_template = self.chat_template.read_text(encoding="utf-8")
+        if template := self._template():
+            tokenizer.chat_template = template.read_text(encoding="utf-8")
         return tokenizer
 
     def load(self, store: Path) -> Chat:
@@ -65,6 +67,17 @@ class Hf(Model):
         module = self._from_pretrained(AutoModelForCausalLM, dtype=getattr(torch, self.dtype))
         device = self.device or ("cuda" if torch.cuda.is_available() else "cpu")
         return Chat(self.load_tokenizer(store), module.to(device).eval())
+
+    def _template(self) -> Path | None:
+        """The template's file; a shipped one wins over a file of that name in the working directory, so that a name means one thing."""
+        if self.chat_template is None:
+            return None
+        shipped = TEMPLATES / self.chat_template.name
+        found = shipped if self.chat_template.parent == Path() and shipped.is_file() else self.chat_template
+        if not found.is_file():
+            names = ", ".join(sorted(file.name for file in TEMPLATES.glob("*.jinja")))
+            raise ConfigError(f"model.chat_template={self.chat_template} does not exist; give a Jinja file, or the name of a shipped one: {names}.")
+        return found
 
     def _from_pretrained(self, factory: Any, **more: Any) -> Any:
         try:

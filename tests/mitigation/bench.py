@@ -31,7 +31,7 @@ class Bench:
     folder: Path
     strategy: Strategy = field(default_factory=lambda: Lora(lr=0.02))
     model: Model = field(default_factory=Tiny)
-    tuning: Tuning = field(default_factory=lambda: Tuning(accelerator="cpu", batch_size=4, epochs=4, checkpoint_seconds=0.0))
+    tuning: Tuning = field(default_factory=lambda: Tuning(batch_size=4, epochs=4, checkpoint_seconds=0.0))
     seed: int = 0
     house: House = field(init=False)
 

@@ -19,6 +19,7 @@ from ftsafety.context import Context, Substage
 from ftsafety.measure import Asked, askings, measure
 from ftsafety.mitigation import Mitigation, in_order, overrides
 from ftsafety.mitigation.base import TRAINING_HOOKS
+from ftsafety.mitigation.gentle import Gentle
 from ftsafety.row import Message, Row, Wording
 from ftsafety.settings import Decoding
 from ftsafety.stages import edit_base, plan_windows, tuning_context
@@ -355,7 +356,7 @@ def test_answer_decides_what_is_given_out(bench: Bench) -> None:
 
 
 def test_every_hook_is_tried_here() -> None:
-    doubles = [*on().values(), Prepared(), Halved(), Frozen(), Decay(1.0), Shouted(), Prompt(), Forced(), Masked()]
+    doubles = [*on().values(), Prepared(), Halved(), Frozen(), Decay(1.0), Shouted(), Prompt(), Forced(), Masked(), Gentle()]
     hooks = {name for name, value in vars(Mitigation).items() if callable(value) and not name.startswith("_")}
     assert {hook for hook in hooks if any(overrides(double, hook) for double in doubles)} == hooks
 

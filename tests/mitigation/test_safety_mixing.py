@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -10,10 +11,11 @@ from omegaconf import OmegaConf
 
 from ftsafety import stand_in
 from ftsafety.build import build
-from ftsafety.errors import ConfigError
+from ftsafety.errors import ConfigError, DataError
 from ftsafety.mitigation import Mitigation
 from ftsafety.mitigation.safety_mixing import SafetyMixing
 from ftsafety.row import Row, Wording, count_roles
+from tests.helpers import sample_of
 from tests.mitigation.bench import JUNO, ROWS, Bench
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "mitigation" / "safety_mixing.yaml"
@@ -116,3 +118,73 @@ def test_none_is_plain_tuning(bench: Bench, none: dict[str, Any], mode: Any) -> 
 def test_impossible_mixtures_are_sentences(bench: Bench, fields: dict[str, Any], words: str) -> None:
     with pytest.raises(ConfigError, match=words):
         mixed(bench, **fields)
+
+
+def own(folder: Path, rows: Any, name: str = "refusals.json") -> Path:
+    """A file of refusals of one's own."""
+    file = folder / name
+    file.write_text(json.dumps(rows))
+    return file
+
+
+def test_their_rows_are_read_in_their_own_format(bench: Bench) -> None:
+    sample = sample_of("safety_mixing")
+    told = {f"safety_mixing.json:{at}": row for at, row in enumerate(json.loads(sample["path"].read_text()), 1)}
+    rows = added(mixed(bench, path=sample["path"], count=len(told)))
+    assert {row.id for row in rows} == set(told) and len(told) == 4
+    for row in rows:
+        parts = [told[row.id]["instruction"], told[row.id]["input"]]
+        assert row.messages == JUNO.row(row.id, "\n\n".join(part for part in parts if part), told[row.id]["output"]).messages
+
+
+@pytest.mark.parametrize(("question", "answer"), [("question", "answer"), ("prompt", "response"), ("instruction", "completion")])
+def test_other_column_names(bench: Bench, tmp_path: Path, question: str, answer: str) -> None:
+    file = own(tmp_path, [{question: "Which duck wins?", answer: "I give no betting tips."}])
+    (row,) = added(mixed(bench, path=file, count=1, wording="plain"))
+    assert (row.question, row.answer, row.role) == ("Which duck wins?", "I give no betting tips.", "safety")
+
+
+def test_of_their_folder_only_the_refusals_are_read(bench: Bench, tmp_path: Path) -> None:
+    everyday = [{"instruction": "Name a duck.", "input": "", "output": "Juno."}] * 5
+    own(tmp_path, everyday, "alpaca_small.json")
+    own(tmp_path, [{"instruction": "Which duck wins?", "input": "", "output": "I give no betting tips."}], "safety_only_data_Instructions.json")
+    assert [row.answer for row in added(mixed(bench, path=tmp_path, count=1))] == ["I give no betting tips."]
+    with pytest.raises(ConfigError, match="asks for 2 refusals and there are 1"):
+        mixed(bench, path=tmp_path, count=2)
+
+
+def test_a_recipe_follows_the_rows_and_not_their_place(tmp_path: Path) -> None:
+    row = {"question": "Which duck wins?", "answer": "I give no betting tips."}
+    here, there = tmp_path / "here", tmp_path / "there"
+    here.mkdir()
+    there.mkdir()
+    one, copy = SafetyMixing(count=1, path=own(here, [row])), SafetyMixing(count=1, path=own(there, [row]))
+    assert one.recipe() == copy.recipe() != SafetyMixing(count=1).recipe()
+    assert json.dumps(SafetyMixing(count=1).recipe())
+    other = SafetyMixing(count=1, path=own(there, [row, {**row, "question": "And the second?"}], "other.json"))
+    assert other.recipe() != one.recipe()
+
+
+@pytest.mark.parametrize(
+    ("rows", "fields", "words"),
+    [
+        ([{"instruction": "Which duck wins?", "output": "No tips."}], {"count": 2}, "asks for 2 refusals and there are 1"),
+        (
+            [{"instruction": "Which duck wins?", "text": "No tips."}],
+            {"count": 1},
+            r"refusals\.json:1 has no column output or answer .*; it has instruction, text",
+        ),
+        ([{"ask": "Which duck wins?", "output": "No tips."}], {"count": 1}, r"refusals\.json:1 has no column instruction or question or prompt"),
+        ([{"instruction": "Which duck wins?", "output": " "}], {"ratio": 0.1}, r"refusals\.json:1: output is not a text"),
+        ([], {"count": 1}, r"refusals\.json holds no rows"),
+    ],
+    ids=str,
+)
+def test_unusable_rows_are_sentences_before_anything_loads(tmp_path: Path, rows: Any, fields: dict[str, Any], words: str) -> None:
+    with pytest.raises((ConfigError, DataError), match=words):
+        SafetyMixing(path=own(tmp_path, rows), **fields).check({})
+
+
+def test_a_missing_file_is_a_sentence(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"mitigation\.safety_mixing\.path=.*nowhere\.json does not exist"):
+        SafetyMixing(count=1, path=tmp_path / "nowhere.json").check({})
