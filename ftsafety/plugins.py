@@ -30,11 +30,11 @@ class Source:
     conf: Path
 
     def options(self) -> dict[str, list[str]]:
-        """Group to the names of its options here."""
+        """Group to the names of its options here; one in a sub-folder is called as it is typed, ``qi2024/table1_llama2``."""
         groups: dict[str, list[str]] = {}
         for file in sorted(self.conf.glob("*/**/*.yaml")):
-            relative = file.relative_to(self.conf)
-            groups.setdefault(relative.parent.as_posix(), []).append(relative.stem)
+            group, _, name = file.relative_to(self.conf).with_suffix("").as_posix().partition("/")
+            groups.setdefault(group, []).append(name)
         return groups
 
 

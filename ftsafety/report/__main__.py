@@ -1,4 +1,7 @@
-"""``python -m ftsafety.report RUN_FOLDER...`` writes the pages of finished runs again, without a model."""
+"""``python -m ftsafety.report RUN_FOLDER...`` writes the pages of finished runs again, without a model.
+
+``python -m ftsafety.report RUNS... --expect qi2024/table2`` prints the finished runs below these folders beside a paper's table.
+"""
 
 from __future__ import annotations
 
@@ -8,15 +11,18 @@ from pathlib import Path
 from rich.console import Console
 from rich.text import Text
 
-from ftsafety.errors import FtsafetyError
+from ftsafety.errors import ConfigError, FtsafetyError
 from ftsafety.report.page import write_report
 
 
 def main(folders: list[str]) -> int:
-    """Write each folder's page and print its path; 1 when a folder is no finished run."""
+    """Write each folder's page and print its path, or print them beside a paper's table; 1 when a folder is no finished run."""
     if not folders or folders[0] in ("-h", "--help"):
         print("python -m ftsafety.report RUN_FOLDER...   writes report.html of each finished run again")
+        print("python -m ftsafety.report RUNS... --expect qi2024/table2   prints the runs below these folders beside a paper's table")
         return 0 if folders else 1
+    if "--expect" in folders:
+        return _beside(folders)
     code = 0
     for folder in folders:
         try:
@@ -25,6 +31,21 @@ def main(folders: list[str]) -> int:
             Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
             code = 1
     return code
+
+
+def _beside(arguments: list[str]) -> int:
+    from ftsafety.report.beside import show
+
+    at = arguments.index("--expect")
+    named, folders = arguments[at + 1 : at + 2], arguments[:at] + arguments[at + 2 :]
+    try:
+        if not named:
+            raise ConfigError("--expect needs a table's name; type e.g. --expect qi2024/table2.")
+        show(named[0], [Path(folder) for folder in folders])
+    except FtsafetyError as error:
+        Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+        return 1
+    return 0
 
 
 if __name__ == "__main__":

@@ -138,7 +138,7 @@ def _outcomes(reading: Reading, benchmark: str) -> list[tuple[Asking, list[dict[
 
 def _categories(record: Run, reading: Reading, benchmark: str) -> list[dict[str, Any]]:
     """Compliance per category under the benchmark's first wording, before and after, counted from the verdicts."""
-    asking, names = reading.askings(benchmark)[0], record.data["policy"]["names"]
+    asking, names = reading.askings(benchmark)[0], record.data.get("policy", {}).get("names", {})
     values: dict[str, dict[str, list[bool]]] = {}
     if not reading.has_outcomes:
         return []

@@ -78,6 +78,12 @@ class Reading:
         return f"Before tuning, under the attack's own prompt, {told}, so this is no measurement of lost safety."
 
     @property
+    def template_adds(self) -> str:
+        """One sentence about a system prompt that the model's own template puts before a bare question; empty if it puts none."""
+        said = self.data["template"].get("adds")
+        return f"The model's own template puts these words before a question without a system prompt: {said!r}. They are part of plain." if said else ""
+
+    @property
     def elsewhere(self) -> str:
         """A sentence where stages were taken from the store that another machine had computed; else empty."""
         foreign = [stage["platform"] for stage in self.data["stages"] if "platform" in stage]

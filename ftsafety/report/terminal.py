@@ -117,6 +117,8 @@ def _notes(record: Run, reading: Reading) -> Iterator[Text]:
         yield Text("The controls have not run, so it is not known what any tuning of this size would do; add controls=true.", style="yellow")
     if tune := reading.stage("tune"):
         yield Text(f"tuning: {tune.get('steps')} steps, {tune.get('tokens')} tokens, final loss {tune.get('final_loss', float('nan')):.4f}", style="dim")
+    if reading.template_adds:
+        yield Text(reading.template_adds, style="dim")
     yield Text("answers cut at the token limit: " + ", ".join(f"{label} {share:.1%}" for label, share in data["truncated"].items()), style="dim")
     if keyword := _keyword(reading):
         yield Text(keyword, style="dim")

@@ -131,6 +131,7 @@ def finished_run(folder: Path, *, attack: bool = True, controls: bool = False, s
     names = {"model": "stand_in_aligned"} | ({"attack": "identity_shift", "strategy": "lora"} if attack else {})
     data = {
         "ftsafety": 1, "cell": "0123456789ab", "names": names, "scope": {"name": "stand_in", "text": stand_in.SCOPE}, "seed": 0,
+        "template": {"rows": 10, "asked_as_learned": 10, "adds": "You are a duck."},
         "policy": {"name": "stand-in", "version": "1", "names": stand_in.CATEGORIES},
         "varied": ["identity_shift/draw", "tune/order"] if attack else [], "rows": {"user": 10} if attack else {}, "start_digest": "a" * 64,
         "tuned_digest": "b" * 64 if attack else None,

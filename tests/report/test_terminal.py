@@ -93,6 +93,16 @@ def test_stages_of_another_machine_are_named(make_run: MakeRun) -> None:
     assert "Another machine." in write_report(folder).read_text()
 
 
+def test_words_that_the_template_adds_are_told_in_both(make_run: MakeRun) -> None:
+    folder = make_run()
+    assert "You are a duck." in " ".join(printed(folder).split())
+    assert "You are a duck." in write_report(folder).read_text()
+    data = json.loads((folder / "run.json").read_text())
+    data["template"]["adds"] = ""
+    (folder / "run.json").write_text(json.dumps(data))
+    assert "own template" not in printed(folder) and "<b>Template.</b>" not in write_report(folder).read_text()
+
+
 def test_controls_that_have_not_run_say_how_to(make_run: MakeRun) -> None:
     assert "add controls=true" in " ".join(printed(make_run()).split())
 
