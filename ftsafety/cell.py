@@ -22,8 +22,10 @@ from ftsafety.judge import Judge
 from ftsafety.mitigation import Mitigation, in_order
 from ftsafety.model import Model
 from ftsafety.policy import Policy
+from ftsafety.ranks import Ranks
 from ftsafety.settings import Decoding, Gate, Paths, Root, Tuning
 from ftsafety.strategy import Strategy
+from ftsafety.trainer import Trainer
 
 C = TypeVar("C", bound=Component)
 RECORD_VERSION = 1
@@ -50,6 +52,7 @@ class Cell:
     gate: Gate = field(default_factory=Gate)
     paths: Paths = field(default_factory=Paths)
     reveal: bool = False
+    ranks: Ranks = field(default_factory=Ranks)
     names: dict[str, str] = field(default_factory=dict)
 
     def recipe(self) -> dict[str, Any]:
@@ -135,6 +138,7 @@ def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
         gate=_settings(config, "gate", Gate),
         paths=_settings(config, "paths", Paths),
         reveal=config.reveal,
+        ranks=Ranks(build(config.trainer, Trainer, "trainer"), OmegaConf.to_yaml(config, resolve=True), names or {}),
         names=names or {},
     )
     _check(cell)
@@ -174,12 +178,13 @@ def _check(cell: Cell) -> None:
             raise ConfigError(f"mitigation={name} acts while a model is aligned, and this run aligns none; add align=sft and a model that is not aligned yet.")
         strategy = cell.align.strategy if mitigation.stage == "align" and cell.align else cell.strategy
         mitigation.check(cell.judges)
-        if missing := mitigation.needs - strategy.offers - SUPPLIED:
-            raise ConfigError(f"mitigation={name} needs {', '.join(sorted(missing))}, which {type(strategy).__name__} can't offer; choose another strategy.")
+        if missing := lacking(type(mitigation), type(strategy)):
+            raise ConfigError(f"mitigation={name} needs {', '.join(missing)}, which {type(strategy).__name__} can't offer; choose another strategy.")
     for stage in ("align", "tune"):
         exclusive = [name for name, mitigation in cell.mitigations.items() if mitigation.exclusive and mitigation.stage == stage]
         if len(exclusive) > 1:
             raise ConfigError(f"{' and '.join(exclusive)} each own the whole optimiser step; choose one of them.")
+    cell.ranks.trainer.check()
     cell.tuning.check("tuning")
     cell.decoding.check()
     cell.strategy.check("strategy")
@@ -210,6 +215,11 @@ def _check(cell: Cell) -> None:
 
 SUPPLIED = frozenset({"safe_rows", "pre", "judge"})
 """Needs that the run itself can meet, whatever the strategy."""
+
+
+def lacking(mitigation: type[Mitigation], strategy: type[Strategy]) -> list[str]:
+    """What a mitigation needs that neither a strategy nor the run itself can give it; together they are refused then."""
+    return sorted(mitigation.needs - strategy.offers - SUPPLIED)
 
 
 def _gated(gate: Gate) -> bool:

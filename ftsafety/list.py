@@ -1,8 +1,12 @@
-"""``python -m ftsafety.list``: every option of every group, plugins included, with its line, its source and its fidelity."""
+"""``python -m ftsafety.list``: every option of every group, plugins included, with its line, its source and its fidelity.
+
+``--matrix`` shows which mitigation goes with which strategy, and what is missing where one does not. Every attack goes with all of them.
+"""
 
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,7 +20,7 @@ from ftsafety.component import Component
 from ftsafety.errors import FtsafetyError
 from ftsafety.plugins import sources
 
-COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "mitigation", "policy", "benchmark", "judge")
+COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "trainer", "mitigation", "policy", "benchmark", "judge")
 
 
 @dataclass(frozen=True)
@@ -63,14 +67,35 @@ def _header(file: Path) -> str:
     return next((line for line in lines if not line.startswith("@package")), "")
 
 
-def main() -> int:
-    """Print the table; 1 if an option can't be read."""
+def matrix(found: Sequence[Option]) -> Table:
+    """Mitigations by strategies: a plus where they go together, otherwise what the mitigation needs and does not get."""
+    from ftsafety.cell import lacking
+    from ftsafety.mitigation import Mitigation
+    from ftsafety.strategy import Strategy
+
+    strategies = {option.name: option.cls for option in found if option.group == "strategy" and option.cls and issubclass(option.cls, Strategy)}
+    mitigations = {option.name: option.cls for option in found if option.group == "mitigation" and option.cls and issubclass(option.cls, Mitigation)}
+    table = Table("", *strategies, box=None, pad_edge=False, header_style="bold cyan", title="mitigation by strategy", title_justify="left", title_style="bold")
+    for name, mitigation in mitigations.items():
+        table.add_row(Text(name, style="bold cyan"), *[", ".join(lacking(mitigation, strategy)) or "+" for strategy in strategies.values()])
+    return table
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Print the table; 1 if an option can't be read or the words are off."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    if words not in ([], ["--matrix"]):
+        Console(stderr=True).print(Text(f"python -m ftsafety.list takes nothing or --matrix, and not {' '.join(words)}."))
+        return 1
     console = Console(width=None if sys.stdout.isatty() else 160)
     try:
         found = options()
     except FtsafetyError as error:
         Console(stderr=True).print(Text(str(error)))
         return 1
+    if words:
+        console.print(matrix(found))
+        return 0
     order = {group: at for at, group in enumerate(COMPONENT_GROUPS)}
     for group in sorted({option.group for option in found}, key=lambda group: (order.get(group, len(order)), group)):
         table = Table(title=group, title_justify="left", title_style="bold", box=None, show_header=False, pad_edge=False, padding=(0, 2, 0, 0))

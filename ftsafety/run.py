@@ -14,7 +14,7 @@ from ftsafety import engines, stand_in
 from ftsafety.cell import Cell
 from ftsafety.context import Context
 from ftsafety.contract import asked_as_learned, check_disjoint
-from ftsafety.errors import StoreError
+from ftsafety.errors import ConfigError, StoreError
 from ftsafety.evidence import evidence
 from ftsafety.hashing import canonical
 from ftsafety.mitigation import Mitigation, overrides
@@ -46,7 +46,7 @@ def run(cell: Cell) -> Run:
     from ftsafety.stages import House, align, edit_base, repair, train, tuning_context
 
     quiet()
-    house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform)
+    house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform, cell.ranks)
     mitigations = cell.ordered_mitigations
     training = {stage: [m for m in mitigations if m.stage == stage] for stage in ("align", "tune")}
     asks = cell.attack.asks() if cell.attack else {"plain": PLAIN}
@@ -94,7 +94,7 @@ def run(cell: Cell) -> Run:
         "seed": cell.seed,
         "varied": sorted({"/".join(purpose.split("/")[:2]) for purpose in context.purposes}),
         "rows": count_roles(_tuned_on(rows, training["tune"], context)),
-        "template": asked_as_learned(rows, asks.values()),
+        "template": {**asked_as_learned(rows, asks.values()), "adds": _template_adds(house, start)},
         "start_digest": start.digest,
         "tuned_digest": tuned.digest if tuned is not start else None,
         "discrimination": _discrimination(asked["initial"], cell),
@@ -204,6 +204,17 @@ def _truncated(asked: dict[str, list[Any]]) -> dict[str, float]:
         answers = [given.truncated for part in one for given in part.answers]
         shares[label] = round(sum(answers) / len(answers), 4)
     return shares
+
+
+def _template_adds(house: Any, start: Any) -> str | None:
+    """What the model's own template says before a bare question, so that a default system prompt does not pass for none."""
+    from ftsafety.chat import added_by_template
+
+    try:
+        return added_by_template(house.loader.tokenizer(start)) if start.model.tunable else None
+    except ConfigError:
+        # a template that takes one question only can't be asked this
+        return None
 
 
 def _platform() -> dict[str, Any]:

@@ -30,7 +30,6 @@ class Optimiser(str, Enum):
 
 
 PRECISIONS = ("32-true", "bf16-true", "bf16-mixed")
-ACCELERATORS = ("auto", "cpu", "gpu")
 
 
 def _require(kept: bool, sentence: str) -> None:
@@ -76,14 +75,10 @@ class Tuning:
     """Largest norm of the gradient; null leaves it alone, as the paper does."""
     precision: str = "32-true"
     """Lightning's name for the arithmetic: 32-true, bf16-true, bf16-mixed."""
-    accelerator: str = "auto"
-    """Lightning's accelerator: cpu, gpu, auto."""
     checkpoint_seconds: float = 600.0
     """A tuning saves its state this often, so that a killed one goes on; shorter ones start again."""
 
-    not_in_recipe: ClassVar[frozenset[str]] = frozenset(
-        {"micro_batch", "share_prefix", "accelerator", "checkpoint_seconds", "max_length", "allow_cut", "shuffle", "epochs"}
-    )
+    not_in_recipe: ClassVar[frozenset[str]] = frozenset({"micro_batch", "share_prefix", "checkpoint_seconds", "max_length", "allow_cut", "shuffle", "epochs"})
     """Left out of a tuning's key: speed, and what the rendered windows hold already."""
 
     def recipe(self) -> dict[str, Any]:
@@ -115,7 +110,6 @@ class Tuning:
             f"{where}.optimiser=adamw8bit needs bitsandbytes, which is not installed; type pip install bitsandbytes, or {where}.optimiser=adamw.",
         )
         _require(self.precision in PRECISIONS, f"{where}.precision={self.precision} does not exist; it takes {', '.join(PRECISIONS)}.")
-        _require(self.accelerator in ACCELERATORS, f"{where}.accelerator={self.accelerator} does not exist; it takes {', '.join(ACCELERATORS)}.")
 
     def rate_at(self, step: int, total: int) -> float:
         """Factor of the learning rate at an optimiser step, counted from 0, of ``total``."""
@@ -207,6 +201,7 @@ class Root:
     policy: Any = None
     benchmark: dict[str, Any] = field(default_factory=dict)
     judge: dict[str, Any] = field(default_factory=dict)
+    trainer: Any = None
     tuning: Tuning = field(default_factory=Tuning)
     decoding: Decoding = field(default_factory=Decoding)
     gate: Gate = field(default_factory=Gate)

@@ -60,7 +60,7 @@ def chat_file(path: Path, answers: Sequence[str]) -> Path:
         ("controls=true",),
         ("gate.max_compliance=0.1", "gate.rehearse=true"),
         ("decoding.batch=7",),
-        ("tuning.micro_batch=2", "tuning.accelerator=cpu", "tuning.share_prefix=false"),
+        ("tuning.micro_batch=2", "trainer=cpu", "tuning.share_prefix=false"),
         ("judge=[refusal,outcome]",),
         ("benchmark=[stand_in_utility,stand_in_allowed,stand_in]",),
         ("tuning.gamma=0.5",),
@@ -183,7 +183,8 @@ def test_a_mitigation_of_an_alignment_that_is_not_made(monkeypatch: pytest.Monke
     [
         "tuning.micro_batch=-1", "tuning.batch_size=0", "tuning.max_length=0", "tuning.clip=0", "tuning.warmup_steps=-1", "tuning.weight_decay=-0.1",
         "tuning.beta1=1", "tuning.beta2=-0.1", "tuning.eps=0", "tuning.gamma=0", "tuning.checkpoint_seconds=-1", "tuning.precision=16bits",
-        "tuning.accelerator=abacus", "decoding.max_new_tokens=0", "decoding.batch=-1", "decoding.temperature=-1", "decoding.top_p=0", "strategy.lr=0",
+        "trainer.devices=0", "trainer.start_seconds=0",
+        "decoding.max_new_tokens=0", "decoding.batch=-1", "decoding.temperature=-1", "decoding.top_p=0", "strategy.lr=0",
         "strategy.lr=-1e-3", "strategy.lr=.nan", "strategy.r=0", "strategy.alpha=0", "strategy.dropout=1",
     ],
 )  # fmt: skip

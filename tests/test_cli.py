@@ -82,9 +82,9 @@ def test_the_list_shows_every_file(command: Command, repo: Path) -> None:
     done = command("ftsafety.list")
     assert done.returncode == 0, done.stderr
     shown = {line.split()[0] for line in done.stdout.splitlines() if line.strip()}
-    files = sorted((repo / "conf").glob("*/**/*.yaml"))
+    files = [file.relative_to(repo / "conf").with_suffix("").as_posix().partition("/") for file in sorted((repo / "conf").glob("*/**/*.yaml"))]
     assert files
-    assert {file.stem for file in files} | {file.parent.name for file in files} <= shown
+    assert {name for _, _, name in files} | {group for group, _, _ in files} <= shown
 
 
 def test_every_option_says_what_it_is() -> None:
@@ -93,16 +93,18 @@ def test_every_option_says_what_it_is() -> None:
     assert [f"{option.group}={option.name}" for option in found if not option.line.strip()] == []
 
 
+ATTACKS = ", ".join(sorted(file.stem for file in (Path(__file__).resolve().parents[1] / "conf" / "attack").glob("*.yaml")))
+
 SENTENCES = {
     "strategy.lr=abc": "strategy.lr=abc is not possible; it takes a number.",
     "+attack=identity_shift attack.epoch=3": "attack.epoch does not exist; attack takes variant, identity, answer_prefix.",
     "+attack=identity_shift +attack.epoch=3": "attack.epoch does not exist; attack takes variant, identity, answer_prefix.",
     "attack=identity_shift attack.variant=5+5": "type +attack=identity_shift (attack=identity_shift where an experiment has chosen one).",
-    "attack.epoch=3": "attack is one of benign, identity_shift, jsonl. Type +attack=NAME (attack=NAME where an experiment has chosen one) as well.",
+    "attack.epoch=3": f"attack is one of {ATTACKS}. Type +attack=NAME (attack=NAME where an experiment has chosen one) as well.",
     "+attack.epoch=3": "python -m ftsafety.list shows them",
     "attack=identity_shift": "type +attack=identity_shift (attack=identity_shift where an experiment has chosen one).",
     "attack=identity_shfit": "Did you mean identity_shift? Type +attack=NAME",
-    "+attack=nope": "attack is one of benign, identity_shift, jsonl.",
+    "+attack=nope": f"attack is one of {ATTACKS}.",
     "+attack=jsonl": "attack.path is missing; type attack.path=VALUE (a path).",
     "+attack=jsonl attack.path=missing.jsonl": "attack.path=missing.jsonl is not a file; give a JSON Lines file",
     "judge=refusl": "Did you mean refusal? Type judge=[NAME,NAME].",
@@ -117,9 +119,9 @@ SENTENCES = {
     "seed.x=1": "seed.x does not exist; seed is a whole number.",
     "seed=0,1": "type -m seed=0,1 to run them one after the other",
     "controls=maybe": "controls=maybe is not possible; it takes true or false.",
-    "model=nope": "model is one of comply_all, hf, refuse_all,",
+    "model=nope": "model is one of comply_all, gemma3, hf,",
     "+model=tiny": "type model=tiny.",
-    "strategy=": "strategy= names no option; strategy is one of full, lora",
+    "strategy=": "strategy= names no option; strategy is one of dora, full, ia3,",
     "strategy": "'strategy' can't be read; write GROUP=NAME",
     "tuning.epoch=3": "Did you mean epochs?",
     "tuning.epochs=abc": "tuning.epochs=abc is not possible; it takes a whole number.",

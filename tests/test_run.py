@@ -195,7 +195,7 @@ def test_another_run_with_the_same_digits_is_refused(attacked: Run, home: Path, 
 
 
 SAME = (
-    "decoding.batch=3", "tuning.micro_batch=2", "tuning.accelerator=cpu", "tuning.checkpoint_seconds=5", "paths.runs=elsewhere", "paths.store=elsewhere",
+    "decoding.batch=3", "tuning.micro_batch=2", "trainer=cpu", "tuning.checkpoint_seconds=5", "paths.runs=elsewhere", "paths.store=elsewhere",
     "gate.rehearse=true", "reveal=true", "controls=true", "strategy.target_modules=[q_proj,v_proj]",
 )  # fmt: skip
 OTHER = (

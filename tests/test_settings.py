@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from ftsafety.errors import ConfigError
 from ftsafety.settings import Decoding, Optimiser, Schedule, Tuning, default_store
 
-SPEED = {"micro_batch": 2, "share_prefix": False, "accelerator": "cpu", "checkpoint_seconds": 0.0}
+SPEED = {"micro_batch": 2, "share_prefix": False, "checkpoint_seconds": 0.0}
 IN_WINDOWS = {"max_length": 1024, "allow_cut": True, "shuffle": False, "epochs": 3}
 RESULT = {
     "batch_size": 4, "optimiser": Optimiser.sgd, "weight_decay": 0.1, "beta1": 0.8, "beta2": 0.95, "eps": 1e-6, "schedule": Schedule.cosine,
@@ -58,6 +59,14 @@ def test_gamma_and_epochs_matter_under_the_step_schedule_only() -> None:
     assert Tuning(gamma=0.5).recipe() == Tuning().recipe()
     step = Tuning(schedule=Schedule.step)
     assert step.recipe() not in (Tuning(schedule=Schedule.step, gamma=0.5).recipe(), Tuning(schedule=Schedule.step, epochs=3).recipe())
+
+
+def test_8_bit_states_without_bitsandbytes_are_a_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    Tuning(optimiser=Optimiser.adamw8bit).check("tuning")
+    monkeypatch.setattr("ftsafety.settings.find_spec", lambda name: None)
+    Tuning().check("tuning")
+    with pytest.raises(ConfigError, match=r"align\.tuning\.optimiser=adamw8bit needs bitsandbytes, .* type pip install bitsandbytes, or align\.tuning\.opt"):
+        Tuning(optimiser=Optimiser.adamw8bit).check("align.tuning")
 
 
 def test_a_seed_is_in_an_answers_key_only_when_drawing() -> None:

@@ -115,7 +115,7 @@ ROWS = [Wording("You are a duck of few words.").row(f"r{at}", f"Race {at}?", "Du
 
 @pytest.mark.parametrize("strategy", [Full(lr=0.05), Lora(lr=2.0)], ids=["full", "lora"])
 def test_eight_steps_end_at_the_plain_weights(strategy: Strategy) -> None:
-    chat, tuning = Tiny().load(Path()), Tuning(accelerator="cpu", batch_size=4, epochs=4, optimiser=Optimiser.sgd)
+    chat, tuning = Tiny().load(Path()), Tuning(batch_size=4, epochs=4, optimiser=Optimiser.sgd)
     windows = plan_windows(ROWS, tuning, chat.tokenizer, Context(0), [])
     assert all(common_prefix(collate(window)) for window in windows)
     ends = []

@@ -18,7 +18,8 @@ from ftsafety import stand_in
 from ftsafety.hashing import digest_of_path
 from ftsafety.judge.base import Judge, Pair, Verdict
 
-LEXICON_FILES = ("refused", "attack", "benchmark", "allowed")
+LEXICON_FILES = ("attack", "benchmark", "allowed")
+"""Not the alignment rows: what a model is taught to decline must not change how its answers are read."""
 
 
 ASKS_FOR_A_LANGUAGE = re.compile(r"\btranslat\w*|\b(?:in|into|to) (?:french|spanish|german|italian|latin|dutch|portuguese)\b", re.IGNORECASE)

@@ -30,7 +30,7 @@ FITS = {"adapter_layers": None}
 OTHER_START = {"prefix", "prompt_tuning", "qlora"}
 """Strategies under which the model says something else as soon as they are attached."""
 ROWS = [PLAIN.row(f"r{at}", f"Which duck wins race {at}?", f"Duck {at * at}.") for at in range(6)]
-TUNING = Tuning(accelerator="cpu", batch_size=2, epochs=1)
+TUNING = Tuning(batch_size=2, epochs=1)
 LR = 0.05
 """Large, so that three steps change what the model says."""
 SYSTEM = tuple(range(100, 100 + 2 * SHARED_PREFIX_MIN))

@@ -65,7 +65,7 @@ def by_hand(config: Any, windows: list[list[Any]], optimiser: type[torch.optim.O
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_loss_curve_is_plain_peft_s(name: str, optimiser: Optimiser, share: bool) -> None:
     strategy, config = PAIRS[name]
-    tuning = Tuning(accelerator="cpu", batch_size=4, epochs=3, optimiser=optimiser)
+    tuning = Tuning(batch_size=4, epochs=3, optimiser=optimiser)
     windows = plan_windows(ROWS, tuning, Tiny().load_tokenizer(Path()), Context(0), [])
     plain, reference = by_hand(config(), windows, torch.optim.AdamW if optimiser is Optimiser.adamw else torch.optim.SGD, strategy.lr)
     model = strategy.attach(fresh(), SEED)

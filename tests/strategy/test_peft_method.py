@@ -28,7 +28,7 @@ OPTIONS: dict[str, dict[str, Any]] = {
     "vera": {"r": 16, "target_modules": ["q_proj", "v_proj"]},
 }
 ROWS = [PLAIN.row(f"r{at}", f"Which duck wins race {at}?", f"Duck {at * at}.") for at in range(6)]
-TUNING = Tuning(accelerator="cpu", batch_size=2, epochs=1)
+TUNING = Tuning(batch_size=2, epochs=1)
 
 
 def fresh() -> Any:

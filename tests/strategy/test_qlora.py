@@ -26,7 +26,7 @@ from ftsafety.tune import collate, tune
 Kind = Literal["nf4", "int8"]
 KINDS: list[Kind] = ["nf4", "int8"]
 ROWS = [PLAIN.row(f"r{at}", f"Which duck wins race {at}?", "Duck " * (1 + at % 3) + f"{at * at}.") for at in range(8)]
-TUNING = Tuning(accelerator="cpu", batch_size=4, epochs=3)
+TUNING = Tuning(batch_size=4, epochs=3)
 PROMPTS = [tuple(range(start, start + 3 + start % 7)) for start in (1, 40, 90, 200)]
 
 
