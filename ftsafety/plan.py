@@ -23,8 +23,9 @@ from ftsafety.row import PLAIN, Row
 from ftsafety.settings import default_store
 
 OWN_ANSWER = "These words stand where the model's own answer to this question will be once it has been asked, which is about so long."
-TUNING_SHARE, DECODING_SHARE = 0.45, 0.08
-"""Share of the machine's matrix speed that tuning and decoding reach, as seen with the embedded model on two cores; good to a factor of two or three."""
+TUNING_SHARE, DECODING_SHARE = 0.7, 0.4
+"""Share of the machine's matrix speed that tuning and decoding reach, as seen with the embedded model on two cores (an alignment of 927 steps, and
+88 short answers at once); shared beginnings and short answers make a run faster than that. Good to a factor of two or three."""
 ACTIVATION_BYTES = 34
 """Bytes of activations per token, layer and unit of width in 16-bit arithmetic (Korthikanti et al. 2022, equation 1 without attention)."""
 ANSWER_SHARE = 0.5
@@ -148,7 +149,7 @@ def _stages(one: Plan, out: Console, speed: float) -> None:
 def _table(title: str, columns: Sequence[str]) -> Table:
     table = Table(box=SIMPLE_HEAD, show_edge=False, title=title, title_justify="left", pad_edge=False, padding=(0, 1), header_style="dim")
     for at, column in enumerate(columns):
-        table.add_column(column, justify="right" if at else "left", overflow="fold" if at == 0 else "ellipsis")
+        table.add_column(column, justify="right" if at else "left", overflow="fold", no_wrap=len(columns) > 6 and not at)
     return table
 
 
