@@ -56,7 +56,7 @@ def model(kind: str, strategy: Strategy) -> Any:
     torch.manual_seed(1)
     made = strategy.attach(MODELS[kind](), 2).train()
     for name, p in made.named_parameters():
-        if "lora_B" in name:  # zero at the start: half of the gradient would be nought
+        if "lora_B" in name or name.endswith("adaption_gate"):  # zero at the start: part of the gradient would be nought
             p.data.normal_(std=0.1)
     return made
 
