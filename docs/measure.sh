@@ -14,7 +14,7 @@ cell() {
 cell controls +attack=identity_shift controls=true
 cell headline +attack=identity_shift benchmark.stand_in.per_category=null
 cell safety_mixing +attack=identity_shift mitigation=safety_mixing
-cell benign +attack=benign tuning.epochs=2
+cell benign +attack=benign tuning.epochs=2 strategy.lr=1.7e-3  # as many steps, rates that sum to the same
 for align in 0 1 2; do
     model="model=smollm2_135m align=sft align.seed=$align"
     [ "$align" = 0 ] && model="model=stand_in_aligned"

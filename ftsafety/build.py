@@ -19,8 +19,11 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from ftsafety import interpolation
 from ftsafety.component import Component
 from ftsafety.errors import ConfigError
+
+interpolation.register()
 
 C = TypeVar("C", bound=Component)
 

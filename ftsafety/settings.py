@@ -65,8 +65,8 @@ class Tuning:
     """AdamW's second decay rate."""
     eps: float = 1e-8
     """AdamW's division guard."""
-    schedule: Schedule = Schedule.constant
-    """How the learning rate moves after warm-up."""
+    schedule: Schedule = Schedule.step
+    """How the learning rate moves after warm-up; the paper's code lowers it once per epoch."""
     gamma: float = 0.85
     """Factor per epoch under ``schedule=step`` (the paper's code: 0.85)."""
     warmup_steps: int = 0
