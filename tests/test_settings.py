@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,8 +21,8 @@ RESULT = {
 @pytest.mark.parametrize(
     ("tuning", "total", "expected"),
     [
-        (Tuning(), 4, [1, 1, 1, 1]),
-        (Tuning(warmup_steps=4), 6, [0.25, 0.5, 0.75, 1, 1, 1]),
+        (Tuning(schedule=Schedule.constant), 4, [1, 1, 1, 1]),
+        (Tuning(schedule=Schedule.constant, warmup_steps=4), 6, [0.25, 0.5, 0.75, 1, 1, 1]),
         (Tuning(schedule=Schedule.linear), 4, [1, 0.75, 0.5, 0.25]),
         (Tuning(schedule=Schedule.linear, warmup_steps=2), 6, [0.5, 1, 1, 0.75, 0.5, 0.25]),
         (Tuning(schedule=Schedule.cosine), 4, [1, 0.5 + 0.5**1.5, 0.5, 0.5 - 0.5**1.5]),
@@ -43,7 +44,8 @@ def test_step_schedule_falls_on_each_epoch() -> None:
 
 @pytest.mark.parametrize("change", [{name: value} for name, value in (SPEED | IN_WINDOWS).items()], ids=str)
 def test_speed_and_what_windows_hold_stay_out_of_the_key(change: dict[str, object]) -> None:
-    assert Tuning(**change).recipe() == Tuning().recipe()  # type: ignore[arg-type]
+    constant = Tuning(schedule=Schedule.constant)
+    assert replace(constant, **change).recipe() == constant.recipe()  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("change", [{name: value} for name, value in RESULT.items()], ids=str)
@@ -56,7 +58,8 @@ def test_every_setting_is_tested() -> None:
 
 
 def test_gamma_and_epochs_matter_under_the_step_schedule_only() -> None:
-    assert Tuning(gamma=0.5).recipe() == Tuning().recipe()
+    constant = Tuning(schedule=Schedule.constant)
+    assert replace(constant, gamma=0.5).recipe() == constant.recipe()
     step = Tuning(schedule=Schedule.step)
     assert step.recipe() not in (Tuning(schedule=Schedule.step, gamma=0.5).recipe(), Tuning(schedule=Schedule.step, epochs=3).recipe())
 

@@ -31,7 +31,7 @@ ROWS = [PLAIN.row(f"r{at}", f"Which {animal} wins the race?", f"The {animal} " +
     ["duck", "goose", "swan", "heron", "coot", "grebe", "teal", "wigeon", "smew", "eider", "scoter", "pochard"]
 )]  # fmt: skip
 Windows = list[list[Encoded]]
-CPU = Tuning(batch_size=4, epochs=3)
+CPU = Tuning(batch_size=4, epochs=3, schedule=Schedule.constant)
 
 
 @pytest.fixture(scope="module")

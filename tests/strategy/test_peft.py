@@ -14,7 +14,7 @@ from ftsafety.context import Context
 from ftsafety.errors import ConfigError
 from ftsafety.model.tiny import Tiny
 from ftsafety.row import PLAIN
-from ftsafety.settings import Optimiser, Tuning
+from ftsafety.settings import Optimiser, Schedule, Tuning
 from ftsafety.stages import plan_windows
 from ftsafety.strategy.dora import Dora
 from ftsafety.strategy.ia3 import Ia3
@@ -65,7 +65,7 @@ def by_hand(config: Any, windows: list[list[Any]], optimiser: type[torch.optim.O
 @pytest.mark.parametrize("name", PAIRS)
 def test_the_loss_curve_is_plain_peft_s(name: str, optimiser: Optimiser, share: bool) -> None:
     strategy, config = PAIRS[name]
-    tuning = Tuning(batch_size=4, epochs=3, optimiser=optimiser)
+    tuning = Tuning(batch_size=4, epochs=3, schedule=Schedule.constant, optimiser=optimiser)
     windows = plan_windows(ROWS, tuning, Tiny().load_tokenizer(Path()), Context(0), [])
     plain, reference = by_hand(config(), windows, torch.optim.AdamW if optimiser is Optimiser.adamw else torch.optim.SGD, strategy.lr)
     model = strategy.attach(fresh(), SEED)

@@ -17,7 +17,7 @@ from ftsafety.decode import decode_batch
 from ftsafety.errors import ConfigError
 from ftsafety.model.tiny import Tiny
 from ftsafety.row import PLAIN
-from ftsafety.settings import Tuning
+from ftsafety.settings import Schedule, Tuning
 from ftsafety.stages import plan_windows
 from ftsafety.strategy.lora import Lora
 from ftsafety.strategy.qlora import Qlora, quantised
@@ -26,7 +26,7 @@ from ftsafety.tune import collate, tune
 Kind = Literal["nf4", "int8"]
 KINDS: list[Kind] = ["nf4", "int8"]
 ROWS = [PLAIN.row(f"r{at}", f"Which duck wins race {at}?", "Duck " * (1 + at % 3) + f"{at * at}.") for at in range(8)]
-TUNING = Tuning(batch_size=4, epochs=3)
+TUNING = Tuning(batch_size=4, epochs=3, schedule=Schedule.constant)
 PROMPTS = [tuple(range(start, start + 3 + start % 7)) for start in (1, 40, 90, 200)]
 
 
