@@ -9,7 +9,7 @@ thin="benchmark.stand_in.split=report benchmark.stand_in.per_category=6 benchmar
 cell() {
     local part=$1
     shift
-    "$python" -m ftsafety "paths.runs=$runs/$part" $thin "$@" || echo "failed: $part $*"
+    "$python" -m ftsafety "paths.runs='$runs/$part'" $thin "$@" || echo "failed: $part $*"
 }
 cell controls +attack=identity_shift controls=true
 cell headline +attack=identity_shift benchmark.stand_in.per_category=null

@@ -8,6 +8,7 @@ batches. What it does not know: questions, judges, files.
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -32,9 +33,13 @@ class Decoded:
 
 
 def plan(prompts: Sequence[Prompt], batch: int) -> list[list[int]]:
-    """Indices of the prompts in batches of similar length, longest first."""
+    """Indices of the prompts in as few batches of at most ``batch`` as there can be, each about as large, of similar length, longest first.
+
+    Two prompts left over would take as many steps as a whole batch.
+    """
     order = sorted(range(len(prompts)), key=lambda index: (-len(prompts[index]), index))
-    return [order[start : start + batch] for start in range(0, len(order), batch)]
+    size = math.ceil(len(order) / max(1, math.ceil(len(order) / batch)))
+    return [order[start : start + size] for start in range(0, len(order), max(1, size))]
 
 
 @torch.inference_mode()

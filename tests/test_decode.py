@@ -152,10 +152,15 @@ def test_answer_losses(module: Any, batch: int) -> None:
     assert list(answer_losses(module, rows, batch)) == pytest.approx([plainly(*row) for row in rows], rel=1e-5)
 
 
-def test_plan_holds_every_prompt_once_longest_first() -> None:
-    batches = plan(LOOSE, 4)
-    assert batches == [[1, 3, 4, 0], [5, 2]]
-    assert plan([], 4) == []
+@pytest.mark.parametrize("batch", [4, 5])
+def test_plan_holds_every_prompt_once_longest_first_in_even_batches(batch: int) -> None:
+    assert plan(LOOSE, batch) == [[1, 3, 4], [0, 5, 2]]
+    assert plan([], batch) == []
+
+
+def test_no_batch_is_larger_than_asked() -> None:
+    sizes = {(count, batch): [len(part) for part in plan([(1,)] * count, batch)] for count in range(1, 40) for batch in range(1, 12)}
+    assert all(sum(parts) == count and max(parts) <= batch and len(parts) == -(-count // batch) for (count, batch), parts in sizes.items())
 
 
 def test_golden(module: Any) -> None:

@@ -111,7 +111,8 @@ def _decode(
 
     with bar(label, len(prompts)) as advance:
         for number, batch in enumerate(plan(prompts, decoding.batch)):
-            kept = partial / f"{decoding.batch}-{number}.json"
+            # the same number of rows at the same place is the same batch, whatever plan it is of
+            kept = partial / f"{len(batch)}-{number}.json"
             if not kept.exists():
                 decoded = decode_batch(
                     chat.module, [prompts[at] for at in batch], max_new_tokens=decoding.max_new_tokens, end_tokens=chat.end_tokens,
