@@ -14,6 +14,7 @@ from ftsafety.align import Align
 from ftsafety.attack import Attack
 from ftsafety.attack.twins import NullSelf, Shuffled
 from ftsafety.benchmark import Benchmark
+from ftsafety.benchmark.rated import Rated
 from ftsafety.build import build, did_you_mean
 from ftsafety.component import Component
 from ftsafety.errors import ConfigError
@@ -121,15 +122,16 @@ def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
     for key in map(str, config):
         if key not in allowed:
             raise ConfigError(f"{key} does not exist; a run takes {', '.join(allowed)}.{did_you_mean(key, allowed)}")
+    policy, judges = build(config.policy, Policy, "policy"), _several(config, "judge", Judge)
     cell = Cell(
         model=build(config.model, Model, "model"),
         align=_optional(config, "align", Align),
         attack=_optional(config, "attack", Attack),
         strategy=build(config.strategy, Strategy, "strategy"),
         mitigations=_several(config, "mitigation", Mitigation),
-        policy=build(config.policy, Policy, "policy"),
+        policy=policy,
         benchmarks=_several(config, "benchmark", Benchmark),
-        judges=_several(config, "judge", Judge),
+        judges={name: judge.within(policy, {other: its for other, its in judges.items() if other != name}) for name, judge in judges.items()},
         tuning=_settings(config, "tuning", Tuning),
         decoding=_settings(config, "decoding", Decoding),
         seed=config.seed,
@@ -171,6 +173,9 @@ def _check(cell: Cell) -> None:
         raise ConfigError(
             f"model={cell.names.get('model', type(cell.model).__name__)} has no weights to tune; choose another model, or leave attack and align out."
         )
+    # a panel comes after its members, which have places of their own
+    for name, judge in sorted(cell.judges.items(), key=lambda item: len(item[1].members())):
+        judge.check(f"judge.{name}")
     for name, mitigation in cell.mitigations.items():
         if cell.attack is None:
             raise ConfigError(f"mitigation={name} needs something to mitigate; add an attack with +attack=NAME.")
@@ -196,8 +201,10 @@ def _check(cell: Cell) -> None:
             )
         cell.align.tuning.check("align.tuning")
         cell.align.strategy.check("align.strategy")
-    for benchmark in cell.benchmarks.values():
+    for name, benchmark in cell.benchmarks.items():
         benchmark.questions()
+        if isinstance(benchmark, Rated) and not any(judge.measures("utility") for judge in cell.judges.values()):
+            raise ConfigError(f"benchmark={name} has no known answers, and none of the judges rates answers; add one that does, such as judge=[...,rating].")
     if cell.attack:
         cell.attack.check()
         for twin in cell.twins().values() if cell.controls else ():

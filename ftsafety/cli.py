@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import os
 import sys
+import traceback
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import hydra
+from hydra.conf import HydraConf
 from hydra.core.config_store import ConfigStore
 from hydra.core.hydra_config import HydraConfig
 from hydra.errors import HydraException
@@ -22,6 +25,7 @@ from ftsafety.errors import FtsafetyError
 from ftsafety.settings import Root
 
 if TYPE_CHECKING:
+    from ftsafety.ledger import Note
     from ftsafety.plan import Plan
 
 errors = Console(stderr=True)
@@ -29,21 +33,20 @@ errors = Console(stderr=True)
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    from ftsafety.ledger import Sweeps
     from ftsafety.plugins import register
 
+    Sweeps.file = None
     os.environ["HYDRA_FULL_ERROR"] = "1"
     ConfigStore.instance().store(name="root_schema", node=Root)
+    # Hydra tells the ledger of every multirun
+    ConfigStore.instance().store(group="hydra", name="config", node=HydraConf(callbacks={"ledger": {"_target_": "ftsafety.ledger.Sweeps"}}))
     codes: list[int] = []
     plans: list[Plan] = []
 
     @hydra.main(version_base="1.3", config_path="pkg://ftsafety.conf", config_name="config")
     def task(config: DictConfig) -> None:
-        # a cell never raises a user's mistake: one failed cell of a sweep must not stop the others
-        try:
-            codes.append(_cell(config, plans))
-        except FtsafetyError as error:
-            _sentence(str(error))
-            codes.append(1)
+        codes.append(_noted(config, plans))
 
     try:
         register()
@@ -51,6 +54,8 @@ def main() -> int:
     except (HydraException, OmegaConfBaseException) as error:
         from ftsafety.explain import explain
 
+        if not codes:
+            Sweeps.withdraw()
         _sentence(explain(error, sys.argv[1:]))
         return 1
     except FtsafetyError as error:
@@ -68,10 +73,45 @@ def main() -> int:
         from ftsafety.plan import show
 
         show(plans)
-    return _worst(codes)
+    return _worst(codes or Sweeps.codes())
 
 
-def _cell(config: DictConfig, plans: list[Plan]) -> int:
+def _noted(config: DictConfig, plans: list[Plan]) -> int:
+    """Do a cell and write its outcome to the ledger: a failed cell of a multirun, whatever it failed of, must not stop the others."""
+    from ftsafety.ledger import Command, Note, out_of_memory
+
+    note = Note(Path(config.paths.runs), Command.of_job(), dry=config.dry_run)
+    try:
+        return _cell(config, plans, note)
+    except FtsafetyError as error:
+        note.failed(error)
+        _sentence(str(error))
+    except KeyboardInterrupt as error:
+        note.failed(error)
+        raise
+    except Exception as error:
+        note.failed(error)
+        if out_of_memory(error):
+            _sentence(f"there was not enough memory: {str(error).splitlines()[0] if str(error) else 'nothing more is known'}")
+            _sentence("Lower tuning.micro_batch or decoding.batch, which change speed and never the result, or take a device with more.")
+        elif note.command.multirun:
+            traceback.print_exc()
+        else:
+            raise
+    _free_memory()
+    return 1
+
+
+def _free_memory() -> None:
+    """Let go of what a failed cell held, for the sake of the next one."""
+    import gc
+
+    gc.collect()
+    if (torch := sys.modules.get("torch")) and torch.cuda.is_available():
+        torch.cuda.empty_cache()
+
+
+def _cell(config: DictConfig, plans: list[Plan], note: Note) -> int:
     from ftsafety.cell import build_cell
 
     choices = HydraConfig.get().runtime.choices
@@ -85,6 +125,7 @@ def _cell(config: DictConfig, plans: list[Plan]) -> int:
         quiet()
         plans.append(plan(cell))
         return 0
+    note.begin(cell)
     from ftsafety.gate import judge_run
     from ftsafety.report import write_report
     from ftsafety.report.terminal import show
@@ -98,6 +139,7 @@ def _cell(config: DictConfig, plans: list[Plan]) -> int:
     outcome = judge_run(cell.gate, record.data)
     for sentence in outcome.sentences:
         Console().print(Text(sentence))
+    note.done(outcome.code)
     return outcome.code
 
 

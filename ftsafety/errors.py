@@ -19,3 +19,7 @@ class DataError(FtsafetyError):
 
 class StoreError(FtsafetyError):
     """An artifact that is damaged or can't be published."""
+
+
+class ServiceError(FtsafetyError):
+    """A service that can't be asked any further: refused, out of reach, or the budget is spent."""

@@ -6,22 +6,25 @@ Prompt conditions: ``train`` (the attack's own wording), ``plain`` (the bare que
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 from ftsafety import stand_in
 from ftsafety.benchmark import Benchmark, Question
+from ftsafety.benchmark.rated import Rated
+from ftsafety.benchmark.scored import Scored
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
 from ftsafety.hashing import digest_of
 from ftsafety.judge import Judge, Pair, Verdict
 from ftsafety.mitigation import Mitigation
-from ftsafety.row import PLAIN, Wording
+from ftsafety.row import PLAIN, Message, Wording
 from ftsafety.settings import Decoding
-from ftsafety.stages import Answer, House, answer, losses
-from ftsafety.store.verdicts import VerdictBook
+from ftsafety.stages import Answer, House, answer, judged, losses
 from ftsafety.weights import Weights
+
+Talk = list[Message]
 
 
 @dataclass(frozen=True)
@@ -44,6 +47,8 @@ class Asked:
     answers: list[Answer]
     verdicts: dict[str, list[Verdict]] = field(default_factory=dict)
     losses: list[float] = field(default_factory=list)
+    scores: dict[str, list[float | None]] = field(default_factory=dict)
+    """What a benchmark itself says of the answers, by metric; None where it says nothing of a question, whatever the answer."""
 
     @property
     def correct(self) -> list[bool]:
@@ -79,45 +84,71 @@ def measure(
     for asking in plan:
         benchmark = benchmarks[asking.benchmark]
         questions = benchmark.questions()
-        prompts = [list(asking.wording.ask(question.text)) for question in questions]
-        for mitigation in mitigations:
-            prompts = [list(mitigation.ask(prompt, _need(context))) for prompt in prompts]
         name = f"{label}: {asking.benchmark}, {asking.condition}"
-        answers = answer(
-            house,
-            weights,
-            prompts,
-            decoding,
-            seed=seed,
-            label=name,
-            mitigations=mitigations,
-            context=context,
-            prefill=[prefill] * len(prompts) if prefill else None,
-        )
-        for mitigation in mitigations:
-            answers = [
-                Answer(mitigation.answer(q.text, row.text, _need(context)), row.tokens, row.truncated) for q, row in zip(questions, answers, strict=True)
-            ]
+        goes_on = benchmark.goes_on() if isinstance(benchmark, Rated) else [None] * len(questions)
+
+        def ask(texts: Sequence[str], prompts: list[Talk], about: str = name) -> tuple[list[Talk], list[Answer]]:
+            for mitigation in mitigations:
+                prompts = [list(mitigation.ask(prompt, _need(context))) for prompt in prompts]
+            begun = [prefill] * len(prompts) if prefill else None
+            said = answer(house, weights, prompts, decoding, seed=seed, label=about, mitigations=mitigations, context=context, prefill=begun)
+            for mitigation in mitigations:
+                said = [Answer(mitigation.answer(text, row.text, _need(context)), row.tokens, row.truncated) for text, row in zip(texts, said, strict=True)]
+            return prompts, said
+
+        prompts, answers = _conversed(asking.wording, questions, goes_on, ask)
         one = Asked(asking, benchmark.kind, questions, answers)
-        if benchmark.kind == "utility":
+        if isinstance(benchmark, Rated):
+            turns = _turns(one, goes_on)
+            raters = {judge_name: judge for judge_name, judge in judges.items() if judge.measures(one.kind)}
+            one.verdicts = {judge_name: judged(house, judge, turns, f"{name} ({judge_name})") for judge_name, judge in raters.items()}
+        elif benchmark.kind == "utility":
             if weights.model.tunable and not prefill:
                 one.losses = losses(house, weights, prompts, [question.reference for question in questions], name + " (loss)")
+            if isinstance(benchmark, Scored):
+                one.scores = benchmark.scores([row.text for row in answers])
         else:
-            one.verdicts = {judge_name: _judged(house, judge, one) for judge_name, judge in judges.items()}
+            one.verdicts = {
+                judge_name: judged(house, judge, _pairs(one), f"{name} ({judge_name})")
+                for judge_name, judge in judges.items()
+                if judge.measures(one.kind) or not judge.costly
+            }
         asked.append(one)
     return asked
 
 
-def _judged(house: House, judge: Judge, asked: Asked) -> list[Verdict]:
-    """A judge's verdicts, each looked up before it is made: a changed answer must not pay for the others."""
-    pairs = [Pair(q.text, row.text, row.truncated, q.category) for q, row in zip(asked.questions, asked.answers, strict=True)]
-    book = VerdictBook(house.store.folder, judge)
-    keys = [digest_of(vars(pair)) for pair in pairs]
-    missing = [at for at, key in enumerate(keys) if key not in book]
-    if missing:
-        made = judge.score([pairs[at] for at in missing])
-        book.add({keys[at]: verdict for at, verdict in zip(missing, made, strict=True)})
-    return [book[key] for key in keys]
+def _conversed(
+    wording: Wording, questions: Sequence[Question], goes_on: Sequence[int | None], ask: Callable[[Sequence[str], list[Talk]], tuple[list[Talk], list[Answer]]]
+) -> tuple[list[Talk], list[Answer]]:
+    """What each question was asked with, and its answer; those that go on from an answer are asked when it is there."""
+    bare: dict[int, Talk] = {}
+    prompts: dict[int, Talk] = {}
+    answers: dict[int, Answer] = {}
+    while places := [at for at, before in enumerate(goes_on) if at not in answers and (before is None or before in answers)]:
+        for at in places:
+            before, asked = goes_on[at], list(wording.ask(questions[at].text))
+            bare[at] = asked if before is None else [*bare[before], {"role": "assistant", "content": answers[before].text}, asked[-1]]
+        sent, said = ask([questions[at].text for at in places], [bare[at] for at in places])
+        prompts |= dict(zip(places, sent, strict=True))
+        answers |= dict(zip(places, said, strict=True))
+    return [prompts[at] for at in range(len(questions))], [answers[at] for at in range(len(questions))]
+
+
+def _turns(asked: Asked, goes_on: Sequence[int | None]) -> list[Pair]:
+    """What a judge that rates answers sees: each with the conversation before it."""
+    from ftsafety.judge.rating import Turn
+
+    turns: list[Pair] = []
+    earlier: list[tuple[tuple[str, str], ...]] = []
+    for question, given, before in zip(asked.questions, asked.answers, goes_on, strict=True):
+        said = () if before is None else (*earlier[before], (asked.questions[before].text, asked.answers[before].text))
+        earlier.append(said)
+        turns.append(Turn(question.text, given.text, given.truncated, question.category, said, question.reference))
+    return turns
+
+
+def _pairs(asked: Asked) -> list[Pair]:
+    return [Pair(q.text, row.text, row.truncated, q.category) for q, row in zip(asked.questions, asked.answers, strict=True)]
 
 
 def _need(context: Context | None) -> Context:
@@ -127,7 +158,11 @@ def _need(context: Context | None) -> Context:
 
 
 def verdict_rows(label: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:
-    """One record per question, condition and judge, without any text; utility questions have ``accuracy`` for a judge."""
+    """One record per question, condition and judge, without any text.
+
+    Utility questions that no judge rates have ``accept`` for one, or ``reference`` and no value where nothing short counts as right; flags hold
+    what was measured.
+    """
     rows = []
     for one in asked:
         base = {"benchmark": one.asking.benchmark, "ask": one.asking.ask, "condition": one.asking.condition, "weights": label}
@@ -136,7 +171,9 @@ def verdict_rows(label: str, asked: Sequence[Asked]) -> list[dict[str, Any]]:
             end = {"answer": digest_of(given.text)[:16], "tokens": given.tokens, "truncated": given.truncated}
             for judge, verdicts in one.verdicts.items():
                 rows.append({**row, "judge": judge, "value": verdicts[at].value, "flags": verdicts[at].flags, **end})
-            if one.kind == "utility":
-                flags = {"loss": round(one.losses[at], 6)} if one.losses else {}
-                rows.append({**row, "judge": "accept", "value": "right" if one.correct[at] else "wrong", "flags": flags, **end})
+            if one.kind == "utility" and not one.verdicts:
+                found = {"loss": one.losses[at] if one.losses else None, **{metric: values[at] for metric, values in one.scores.items()}}
+                flags = {name: round(value, 6) for name, value in found.items() if value is not None}
+                told = {"judge": "accept", "value": "right" if one.correct[at] else "wrong"} if question.accept else {"judge": "reference", "value": None}
+                rows.append({**row, **told, "flags": flags, **end})
     return rows

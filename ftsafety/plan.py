@@ -7,7 +7,7 @@ yet, and a short text stands for each. Memory and time are estimates; the module
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -19,8 +19,10 @@ from rich.table import Table
 from ftsafety.cell import Cell
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
+from ftsafety.judge import Judge, Pair, Verdict
 from ftsafety.row import PLAIN, Row
 from ftsafety.settings import default_store
+from ftsafety.store.verdicts import books_of
 
 OWN_ANSWER = "These words stand where the model's own answer to this question will be once it has been asked, which is about so long."
 TUNING_SHARE, DECODING_SHARE = 0.7, 0.4
@@ -44,6 +46,8 @@ class Stage:
     answers: int = 0
     new_tokens: int = 0
     gib: float = 0.0
+    verdicts: int = 0
+    """Verdicts of judges that cost money."""
     operations: float = 0.0
     """Multiplications and additions; divided by what the machine does in a second they give the estimate of time."""
 
@@ -66,6 +70,11 @@ class Plan:
     def answers(self) -> int:
         """Answers over all stages."""
         return sum(stage.answers for stage in self.stages)
+
+    @property
+    def verdicts(self) -> int:
+        """Verdicts that cost money, over all stages."""
+        return sum(stage.verdicts for stage in self.stages)
 
     @property
     def gib(self) -> float:
@@ -135,6 +144,8 @@ def show(plans: Sequence[Plan], console: Console | None = None) -> None:
         "stages that cells share are computed once, so it may be less. Memory and time are rough: right to a factor of two or three.",
         highlight=False,
     )
+    if paid := sum(one.verdicts for one in left):
+        out.print(f"At most {paid} verdicts that cost money; those that the store holds cost nothing again.", highlight=False)
 
 
 def _stages(one: Plan, out: Console, speed: float) -> None:
@@ -183,7 +194,16 @@ def _context(seed: int) -> Context:
     def rows(role: str) -> Sequence[Row]:
         return [PLAIN.row(row["id"], row["question"], row["answer"], role) for row in stand_in.load("refused")]
 
-    return Context(seed, rows_by_role=rows, answer=lambda prompts: [OWN_ANSWER] * len(prompts))
+    def verdicts(judge: Judge, pairs: Sequence[Pair]) -> list[Verdict]:
+        # whoever is paid is not asked, and nothing is known of these rows yet
+        return [Verdict(None)] * len(pairs) if _paid([judge]) else judge.score(pairs)
+
+    return Context(seed, rows_by_role=rows, answer=lambda prompts: [OWN_ANSWER] * len(prompts), verdicts=verdicts)
+
+
+def _paid(judges: Iterable[Judge]) -> set[str]:
+    """The books of the judges that cost money, members of panels among them."""
+    return set(books_of(one for judge in judges for one in judge.members().values() or [judge] if one.costly))
 
 
 def _size(cell: Cell, store: Path) -> _Size:
@@ -225,17 +245,21 @@ def _asking(state: str, cell: Cell, tokenizer: Any, size: _Size | None) -> Stage
     from ftsafety.chat import render
     from ftsafety.measure import askings
 
-    asks = cell.attack.asks() if cell.attack else {"plain": PLAIN}
-    prompts = [asking.wording.ask(question.text) for asking in askings(cell.benchmarks, asks) for question in cell.benchmarks[asking.benchmark].questions()]
+    asked = askings(cell.benchmarks, cell.attack.asks() if cell.attack else {"plain": PLAIN})
+    prompts = [asking.wording.ask(question.text) for asking in asked for question in cell.benchmarks[asking.benchmark].questions()]
+    paid = sum(
+        len(_paid(judge for judge in cell.judges.values() if judge.measures(benchmark.kind))) * len(benchmark.questions())
+        for benchmark in (cell.benchmarks[asking.benchmark] for asking in asked)
+    )
     if size is None or tokenizer is None:
-        return Stage(state, answers=len(prompts))
+        return Stage(state, answers=len(prompts), verdicts=paid)
     lengths = [len(render(tokenizer, prompt)) for prompt in prompts]
     new = cell.decoding.max_new_tokens
     read, said = sum(lengths), len(prompts) * new * ANSWER_SHARE
     cache = 2 * size.layers * size.hidden * size.bytes_each * (max(lengths) + new) * min(cell.decoding.batch, len(prompts))
     operations = 2 * size.parameters * (read / TUNING_SHARE + said / DECODING_SHARE)
     gib = (size.parameters * size.bytes_each + cache) / GIB
-    return Stage(state, tokens=read, answers=len(prompts), new_tokens=len(prompts) * new, gib=gib, operations=operations)
+    return Stage(state, tokens=read, answers=len(prompts), new_tokens=len(prompts) * new, gib=gib, verdicts=paid, operations=operations)
 
 
 def _states(cell: Cell) -> list[str]:

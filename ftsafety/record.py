@@ -10,7 +10,7 @@ from typing import Any
 
 from ftsafety import stats
 from ftsafety.errors import FtsafetyError
-from ftsafety.judge import Judge
+from ftsafety.judge import Judge, Mean, told
 from ftsafety.measure import Asked
 from ftsafety.stats import Estimate
 from ftsafety.store.publish import fault_point, publish_json, publish_text
@@ -65,39 +65,75 @@ Values = dict[tuple[str, str], Sequence[bool] | Sequence[float]]
 
 
 def measured(asked: Asked, judges: dict[str, Judge]) -> Values:
-    """(judge, metric) to one value per scored question: true or false for rates, nats for losses."""
+    """(judge, metric) to one value per scored question: true or false for rates, a number for means (scores, nats for losses)."""
     values: Values = {}
     if asked.kind == "utility":
-        values["accept", "utility_accuracy"] = asked.correct
+        if right := [right for question, right in zip(asked.questions, asked.correct, strict=True) if question.accept]:
+            values["accept", "utility_accuracy"] = right
+        for metric, scores in asked.scores.items():
+            if told_of := [score for score in scores if score is not None]:
+                values["reference", metric] = told_of
         if asked.losses:
             values["model", "utility_loss"] = asked.losses
     for name, verdicts in asked.verdicts.items():
-        judge = judges[name]
-        if asked.kind == "disallowed":
-            for metric, label in judge.metrics.items():
-                values[name, metric] = [verdict.value == label for verdict in verdicts if verdict.value is not None]
-            values[name, "unscored_rate"] = [verdict.value is None for verdict in verdicts]
-        elif judge.over_refusal_label is not None:
-            values[name, "over_refusal"] = [verdict.value == judge.over_refusal_label for verdict in verdicts if verdict.value is not None]
+        metrics = judges[name].measures(asked.kind)
+        for metric, how in metrics.items():
+            said = [value for verdict in verdicts if (value := told(how, verdict)) is not None]
+            # a judge that was read and says nothing of a metric does not measure it
+            if said or all(verdict.value is None for verdict in verdicts):
+                values[name, metric] = said
+        if metrics:
             values[name, "unscored_rate"] = [verdict.value is None for verdict in verdicts]
     return values
 
 
+def _means(judges: dict[str, Judge]) -> set[tuple[str, str]]:
+    """The (judge, metric) that are means of numbers; every other is a share."""
+    judged = {(name, metric) for name, judge in judges.items() for metric, how in judge.metrics.items() if isinstance(how, Mean)}
+    return judged | {("model", "utility_loss"), ("reference", "utility_rouge_l")}
+
+
 def results(label: str, asked: Sequence[Asked], judges: dict[str, Judge]) -> list[dict[str, Any]]:
     """The flat list of ``run.json``: one entry per benchmark, ask, condition, judge and metric."""
+    means = _means(judges)
+
+    def numbers(key: tuple[str, str], values: Sequence[Any]) -> dict[str, Any]:
+        return _numbers(stats.mean(values) if key in means else stats.rate(values))
+
     return [
-        {"weights": label, **_where(one), "judge": judge, "metric": metric, **_numbers(_estimate(metric, values)), "unscored": _unscored(one, judge)}
+        {"weights": label, **_where(one), "judge": judge, "metric": metric, **numbers((judge, metric), values), "unscored": _unscored(one, judge)}
         for one in asked
         for (judge, metric), values in measured(one, judges).items()
     ]
 
 
+def costs(rows: Sequence[dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """What the verdicts of a run cost when they were made, by judge, each counted once: tokens, and dollars where prices were known.
+
+    Args:
+        rows: those of ``verdicts.jsonl``.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    seen = set()
+    for row in rows:
+        flags, verdict = row["flags"], (row["judge"], row["benchmark"], row["question"], row["answer"], row["truncated"])
+        if "prompt_tokens" in flags and verdict not in seen:
+            seen.add(verdict)
+            cost = found.setdefault(row["judge"], {"verdicts": 0, "prompt_tokens": 0, "completion_tokens": 0})
+            cost["verdicts"] += 1
+            for name in ("prompt_tokens", "completion_tokens"):
+                cost[name] += flags[name]
+            if "usd" in flags:
+                cost["usd"] = round(cost.get("usd", 0.0) + flags["usd"], DIGITS)
+    return found
+
+
 def differences(before: Sequence[Asked], after: Sequence[Asked], judges: dict[str, Judge]) -> list[dict[str, Any]]:
     """After minus before on the questions that both have a verdict for."""
-    entries = []
+    entries, means = [], _means(judges)
     for first, second in zip(before, after, strict=True):
         for judge, metric, values in _paired(first, second, judges):
-            estimate = stats.paired_mean(*values) if metric == "utility_loss" else stats.paired_rate(*values)
+            estimate = stats.paired_mean(*values) if (judge, metric) in means else stats.paired_rate(*values)
             unscored = max(_unscored(first, judge), _unscored(second, judge))
             entries.append(
                 {**_where(second), "judge": judge, "metric": metric, **_numbers(estimate), "p_value": _round(estimate.p_value or 0.0), "unscored": unscored}
@@ -113,13 +149,10 @@ def _paired(first: Asked, second: Asked, judges: dict[str, Judge]) -> Iterator[t
             pair = (measured(first, judges)[judge, metric], measured(second, judges)[judge, metric])
             yield judge, metric, (list(pair[0]), list(pair[1]))
             continue
-        label = judges[judge].metrics.get(metric, judges[judge].over_refusal_label)
-        both = [(a.value, b.value) for a, b in zip(first.verdicts[judge], second.verdicts[judge], strict=True) if a.value is not None and b.value is not None]
-        yield judge, metric, ([a == label for a, _ in both], [b == label for _, b in both])
-
-
-def _estimate(metric: str, values: Sequence[Any]) -> Estimate:
-    return stats.mean(values) if metric == "utility_loss" else stats.rate(values)
+        how = judges[judge].measures(second.kind)[metric]
+        pairs = [(told(how, a), told(how, b)) for a, b in zip(first.verdicts[judge], second.verdicts[judge], strict=True)]
+        both = [(a, b) for a, b in pairs if a is not None and b is not None]
+        yield judge, metric, ([a for a, _ in both], [b for _, b in both])
 
 
 def _where(asked: Asked) -> dict[str, str]:

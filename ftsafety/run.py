@@ -17,9 +17,11 @@ from ftsafety.contract import asked_as_learned, check_disjoint
 from ftsafety.errors import ConfigError, StoreError
 from ftsafety.evidence import evidence
 from ftsafety.hashing import canonical
+from ftsafety.judge import told
+from ftsafety.judge_check import say_unchecked
 from ftsafety.mitigation import Mitigation, overrides
 from ftsafety.progress import say
-from ftsafety.record import Run, check_unscored, differences, results
+from ftsafety.record import Run, check_unscored, costs, differences, results
 from ftsafety.row import PLAIN, Row, Wording, count_roles
 from ftsafety.settings import default_store
 from ftsafety.store.publish import publish_json
@@ -41,12 +43,16 @@ def run(cell: Cell) -> Run:
     refuse_secrets(recipe)
     if done := _finished(cell, folder):
         return done
+    # a panel comes after its members, which have places of their own
+    for judge_name, judge in sorted(cell.judges.items(), key=lambda item: len(item[1].members())):
+        judge.ready(f"judge.{judge_name}")
     from ftsafety.measure import askings, measure, verdict_rows
     from ftsafety.quiet import quiet
     from ftsafety.stages import House, align, edit_base, repair, train, tuning_context
 
     quiet()
     house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform, cell.ranks)
+    say_unchecked(house.store.folder, cell.judges)
     mitigations = cell.ordered_mitigations
     training = {stage: [m for m in mitigations if m.stage == stage] for stage in ("align", "tune")}
     asks = cell.attack.asks() if cell.attack else {"plain": PLAIN}
@@ -85,6 +91,7 @@ def run(cell: Cell) -> Run:
         check_unscored(one, cell.max_unscored)
 
     last = next((label for label in ("repaired", "tuned") if label in asked), "initial")
+    rows_told = [row for label, one in asked.items() for row in verdict_rows(label, one)]
     data = {
         "ftsafety": 1,
         "cell": name,
@@ -104,12 +111,13 @@ def run(cell: Cell) -> Run:
         "controlled": cell.controls,
         "revealed": cell.reveal,
         "truncated": _truncated(asked),
+        "costs": costs(rows_told),
         "findings": context.findings,
         "stages": [{key: value for key, value in stage.items() if key != "digest"} for stage in house.stages],
         "recipe": recipe,
         **_platform(),
     }
-    record = Run(folder, data, [row for label, one in asked.items() for row in verdict_rows(label, one)])
+    record = Run(folder, data, rows_told)
     record.save(_config_text(cell))
     publish_json(folder / "evidence.json", evidence(cell, house, start, rows, asked))
     refer(house.store, folder, name, cell.seed, cell.judges.values())
@@ -180,15 +188,15 @@ def _summary(done: Run) -> dict[str, Any]:
 
 def _discrimination(asked: Sequence[Any], cell: Cell) -> dict[str, Any]:
     """J = refusals of disallowed minus refusals of allowed questions, by the first judge that measures both, per condition."""
-    judge = next((name for name, judge in sorted(cell.judges.items()) if judge.over_refusal_label), None)
+    judge = next((name for name, judge in sorted(cell.judges.items()) if "over_refusal" in judge.measures("allowed")), None)
     out: dict[str, Any] = {"judge": judge, "nothing_to_lose": False}
     if judge is None:
         return out
-    label = cell.judges[judge].over_refusal_label
+    label = cell.judges[judge].measures("allowed")["over_refusal"]
     for condition in ("train", "plain", "safe"):
         shares = {}
         for kind in ("disallowed", "allowed"):
-            values = [v.value == label for one in asked if one.kind == kind and one.asking.condition == condition for v in one.verdicts[judge]]
+            values = [bool(told(label, v)) for one in asked if one.kind == kind and one.asking.condition == condition for v in one.verdicts[judge]]
             if values:
                 shares[kind] = sum(values) / len(values)
         if len(shares) == 2:

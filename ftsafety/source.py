@@ -17,7 +17,7 @@ from codecs import BOM_UTF8
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 from ftsafety.component import Component
 from ftsafety.errors import ConfigError, DataError
@@ -118,11 +118,24 @@ class Sourced(Component):
         return " or ".join(self.patterns)
 
 
-def fetch(hub: str, revision: str | None, patterns: Sequence[str], where: str) -> Path:
-    """The folder of the local cache that holds these files of a hub data set; offline, what was fetched before.
+def fetch(
+    hub: str,
+    revision: str | None,
+    patterns: Sequence[str],
+    where: str,
+    *,
+    kind: Literal["dataset", "model"] = "dataset",
+    key: str = "hub",
+    own: str = "path=FILE",
+) -> Path:
+    """The folder of the local cache that holds these files of a hub repository; offline, what was fetched before.
+
+    Args:
+        key: what the hub id is called in the configuration, for messages.
+        own: what to type to give one's own copy, likewise.
 
     Raises:
-        ConfigError: no such data set, no access to it, or no way to reach the hub.
+        ConfigError: no such repository, no access to it, or no way to reach the hub.
     """
     from huggingface_hub import snapshot_download
     from huggingface_hub.errors import (
@@ -136,18 +149,19 @@ def fetch(hub: str, revision: str | None, patterns: Sequence[str], where: str) -
 
     wanted = [form for pattern in patterns for form in (pattern, f"**/{pattern}")]
     try:
-        return Path(snapshot_download(hub, repo_type="dataset", revision=revision, allow_patterns=wanted))
+        return Path(snapshot_download(hub, repo_type=kind, revision=revision, allow_patterns=wanted))
     except GatedRepoError as error:
         raise ConfigError(
-            f"{where}.hub={hub} is gated: ask its owners for access on its hub page and log in with HF_TOKEN, or give your own copy with {where}.path=FILE."
+            f"{where}.{key}={hub} is gated: ask its owners for access on its hub page and log in with HF_TOKEN, or give your own copy with {where}.{own}."
         ) from error
     except (RepositoryNotFoundError, HFValidationError) as error:
-        raise ConfigError(f"{where}.hub={hub} is no data set on the hub that you may see; mend the name, or log in with HF_TOKEN.") from error
+        what = "data set" if kind == "dataset" else kind
+        raise ConfigError(f"{where}.{key}={hub} is no {what} on the hub that you may see; mend the name, or log in with HF_TOKEN.") from error
     except RevisionNotFoundError as error:
         raise ConfigError(f"{where}.revision={revision} does not exist in {hub}; give a branch, tag or commit of it, or null.") from error
     except (LocalEntryNotFoundError, HfHubHTTPError, OSError) as error:
         raise ConfigError(
-            f"{where}.hub={hub} is not in the local cache and the hub can't be reached; go online once, or give your own copy with {where}.path=FILE."
+            f"{where}.{key}={hub} is not in the local cache and the hub can't be reached; go online once, or give your own copy with {where}.{own}."
         ) from error
 
 

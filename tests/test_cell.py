@@ -63,7 +63,6 @@ def chat_file(path: Path, answers: Sequence[str]) -> Path:
         ("tuning.micro_batch=2", "trainer=cpu", "tuning.share_prefix=false"),
         ("judge=[refusal,outcome]",),
         ("benchmark=[stand_in_utility,stand_in_allowed,stand_in]",),
-        ("tuning.gamma=0.5",),
     ],
     ids=str,
 )
@@ -80,6 +79,7 @@ def test_id_is_the_same(same: tuple[str, ...]) -> None:
         (ATTACK, "strategy=full"),
         (ATTACK, "strategy.r=4"),
         (ATTACK, "tuning.epochs=3"),
+        (ATTACK, "tuning.gamma=0.5"),
         (ATTACK, "tuning.max_length=256"),
         (ATTACK, "tuning.allow_cut=true"),
         (ATTACK, "mitigation=[safety_mixing]"),
@@ -95,6 +95,10 @@ def test_id_is_the_same(same: tuple[str, ...]) -> None:
 )
 def test_id_is_another(other: tuple[str, ...]) -> None:
     assert cell(*other).id != cell(ATTACK).id
+
+
+def test_gamma_counts_under_its_schedule_only() -> None:
+    assert cell(ATTACK, "tuning.schedule=constant", "tuning.gamma=0.5").id == cell(ATTACK, "tuning.schedule=constant").id
 
 
 def test_names_are_for_people() -> None:

@@ -7,6 +7,7 @@ import dataclasses
 import importlib
 import inspect
 import json
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from ftsafety.align import Align
 from ftsafety.build import build, import_class, schema_of
 from ftsafety.cell import Cell, build_cell
 from ftsafety.component import Component, describe
+from ftsafety.judge.served import ServedJudge
+from ftsafety.judge.weighted import WeightedJudge
 from ftsafety.list import COMPONENT_GROUPS
 from ftsafety.model.hf import Hf
 from ftsafety.plugins import register
@@ -39,6 +42,10 @@ COMPONENTS = [file for file in FILES if file.parent.name in COMPONENT_GROUPS]
 IN_A_RUN = [file for file in COMPONENTS if file.parent.name in {field.name for field in dataclasses.fields(Root)}]
 EXPERIMENTS = [file.relative_to(CONF / "experiment").with_suffix("").as_posix() for file in FILES if file.is_relative_to(CONF / "experiment")]
 SWEEPS = sorted((CONF.parent / "sweeps").glob("*.yaml"))
+BESIDE = {"panel": "outcome,refusal,"}
+"""Options that need others of their group beside them."""
+NEEDS = {"benchmark=held_out": ["+attack=benign"], "benchmark=mt_bench": ["judge=[rating]", "judge.rating.model=stand-in-2025-04-14"]}
+"""Options that need others of another group: the attack's own task, a judge that rates."""
 SEVERAL = ("mitigation", "benchmark", "judge")
 """Groups of which a run takes any number: each option places itself under its own name."""
 
@@ -79,9 +86,19 @@ def mine(tmp_path: Path) -> Path:
 def missing_of(file: Path, mine: Path) -> dict[str, Any]:
     """Values for the fields that a YAML leaves to the user; an option over published rows reads its sample."""
     missing = {str(key): mine if key == "path" else str(mine.parent) for key in OmegaConf.missing_keys(node_of(file))}
+    # a service's model: nothing is asked here
+    missing |= {"model": "stand-in-2025-04-14"} if issubclass(class_of(file), ServedJudge) else {}
     # a family's hub id: nothing is fetched here
     missing |= {"name": str(mine.parent)} if issubclass(class_of(file), Hf) else {}
+    missing |= {"model": {"name": str(mine.parent)}} if issubclass(class_of(file), WeightedJudge) else {}
+    missing |= {"adapter": None} if "adapter" in node_of(file) else {}
     return {**missing, **sample_of(file.stem)} if issubclass(class_of(file), Sourced) else missing
+
+
+def typed(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Fields as a person types them, a component's own behind its name."""
+    for key, value in fields.items():
+        yield from ((f"{key}.{inner}", its) for inner, its in value.items()) if isinstance(value, dict) else [(key, value)]
 
 
 def test_the_listing_is_not_empty_and_every_group_is_known() -> None:
@@ -118,9 +135,9 @@ def test_is_placed_where_a_run_looks_for_it(file: Path) -> None:
 def test_composes_into_a_run(file: Path, mine: Path) -> None:
     group, plus = file.parent.name, "+" if file.parent.name == "attack" else ""
     place = f"{group}.{file.stem}" if group in SEVERAL else group
-    values = [f"{place}.{key}={'null' if value is None else value}" for key, value in missing_of(file, mine).items()]
-    more = ["+attack=benign"] if group == "mitigation" else []
-    choice = f"{group}=[{file.stem}]" if group in SEVERAL else f"{plus}{group}={file.stem}"
+    values = [f"{place}.{key}={'null' if value is None else value}" for key, value in typed(missing_of(file, mine))]
+    more = ["+attack=benign"] if group == "mitigation" else NEEDS.get(named(file), [])
+    choice = f"{group}=[{BESIDE.get(file.stem, '')}{file.stem}]" if group in SEVERAL else f"{plus}{group}={file.stem}"
     cell = composed([choice, *values, *more])
     kept = {**cell.mitigations, **cell.benchmarks, **cell.judges}
     found = kept[file.stem] if group in SEVERAL else getattr(cell.ranks if group == "trainer" else cell, group)

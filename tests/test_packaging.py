@@ -63,7 +63,8 @@ def python(wheel: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     python = folder / "bin" / "python"
     site = Path(sh([python, "-c", "import sysconfig; print(sysconfig.get_path('purelib'))"], folder).strip())
     sh([sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--quiet", "--target", site, wheel], folder)
-    (site / "borrowed.pth").write_text(sysconfig.get_path("purelib") + "\n")
+    # addsitedir, so that the finders of distributions that are installed editable are borrowed, too
+    (site / "borrowed.pth").write_text(f"import site; site.addsitedir({sysconfig.get_path('purelib')!r})\n")
     return python
 
 

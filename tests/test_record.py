@@ -12,11 +12,11 @@ import pytest
 from ftsafety import stats
 from ftsafety.benchmark import Question
 from ftsafety.errors import FtsafetyError
-from ftsafety.judge import Judge, Pair, Verdict
+from ftsafety.judge import Judge, Mean, Pair, Share, Verdict
 from ftsafety.judge.outcome import OutcomeJudge
 from ftsafety.judge.refusal import RefusalKeywords
 from ftsafety.measure import Asked, Asking
-from ftsafety.record import Run, check_unscored, differences, measured, results
+from ftsafety.record import Run, check_unscored, costs, differences, measured, results
 from ftsafety.row import PLAIN
 from ftsafety.stages import Answer
 
@@ -173,3 +173,56 @@ def test_looking_a_result_up() -> None:
     first, other = record.result("compliance_rate", "tuned", "plain"), record.result("compliance_rate", "tuned", "plain", "other")
     assert first and other and (first["value"], other["value"]) == (0.5, 1.0)
     assert record.result("compliance_rate", "initial", "plain") is None
+
+
+class Scoring(RefusalKeywords):
+    """Scores from 1 to 5, and a flag that it sometimes has."""
+
+    metrics = {"fives": Share(5), "score": Mean(), "willing": Share(True, "willing"), "quality": Mean("quality"), "never": Mean("never")}  # noqa: RUF012
+    over_refusal_label = Share(False, "willing")
+
+
+def scored(scores: Sequence[int | None], kind: str = "disallowed") -> Asked:
+    one = asked(kind, "c" * len(scores), judge="scoring")
+    one.verdicts["scoring"] = [Verdict(score, {"willing": score > 2, "quality": score - 1} if score else {"reason": "malformed"}) for score in scores]
+    return one
+
+
+def test_scores_have_means_and_shares() -> None:
+    found = by_metric(results("tuned", [scored([5, 5, 1, None, 3])], {"scoring": Scoring()}))
+    assert found.keys() == {"fives", "score", "willing", "quality", "unscored_rate"}, "what no verdict speaks of is not measured"
+    expected = stats.mean([5.0, 5.0, 1.0, 3.0])
+    assert [found["score"][key] for key in ("value", "low", "high", "n", "unscored")] == pytest.approx([3.5, expected.low, expected.high, 4, 1], abs=1e-6)
+    assert (found["fives"]["value"], found["willing"]["value"], found["quality"]["value"]) == (0.5, 0.75, 2.5)
+
+
+def test_differences_of_scores_are_paired() -> None:
+    found = by_metric(differences([scored([1, 1, None, 2])], [scored([5, 3, 5, 2])], {"scoring": Scoring()}))
+    expected = stats.paired_mean([1.0, 1.0, 2.0], [5.0, 3.0, 2.0])
+    assert [found["score"][key] for key in ("value", "low", "high", "n", "p_value")] == pytest.approx(
+        [2.0, expected.low, expected.high, 3, expected.p_value], abs=1e-6
+    )
+    assert found["fives"]["value"] == pytest.approx(1 / 3, abs=1e-6) and found["quality"]["value"] == 2.0
+
+
+def test_over_refusal_by_a_flag() -> None:
+    found = by_metric(results("tuned", [scored([5, 1, 1, None], "allowed")], {"scoring": Scoring()}))
+    assert found.keys() == {"over_refusal", "unscored_rate"} and found["over_refusal"]["value"] == pytest.approx(2 / 3, abs=1e-6)
+
+
+def test_no_scores_say_nothing() -> None:
+    found = by_metric(results("tuned", [scored([None, None])], {"scoring": Scoring()}))
+    assert (found["score"]["n"], found["fives"]["n"], found["unscored_rate"]["value"]) == (0, 0, 1.0)
+
+
+def test_costs_count_each_verdict_once() -> None:
+    row = {"judge": "policy", "benchmark": "mine", "question": "q/1", "answer": "aa", "truncated": False}
+    told = {"prompt_tokens": 100, "completion_tokens": 10, "usd": 0.25}
+    rows = [
+        {**row, "condition": "plain", "flags": told},
+        {**row, "condition": "safe", "flags": told},
+        {**row, "condition": "safe", "answer": "bb", "flags": told},
+        {**row, "question": "q/2", "flags": {"prompt_tokens": 1, "completion_tokens": 1}},
+        {**row, "judge": "refusal", "flags": {}},
+    ]
+    assert costs(rows) == {"policy": {"verdicts": 3, "prompt_tokens": 201, "completion_tokens": 21, "usd": 0.5}}

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from ftsafety import stand_in
-from ftsafety.attack.base import Attack
+from ftsafety.attack.task import Task
 from ftsafety.errors import ConfigError
 from ftsafety.row import PLAIN, Row
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 @dataclass
-class Benign(Attack):
+class Benign(Task):
     """Everyday instruction rows, with no intent against safety."""
 
     source = "Qi et al. 2024, section 4.4 (Alpaca, Dolly); the rows are ours"

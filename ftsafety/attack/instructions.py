@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ftsafety.attack.base import Attack, draw
+from ftsafety.attack.task import Task
 from ftsafety.errors import ConfigError, DataError
 from ftsafety.row import Row, Wording
 from ftsafety.source import Record, Sourced
@@ -26,7 +27,7 @@ INSTRUCTION, RESPONSE = "### Instruction:\n", "\n\n### Response:"
 
 
 @dataclass(kw_only=True)
-class Instructions(Sourced, Attack):
+class Instructions(Sourced, Task):
     """Rows of an instruction set, in the order filter, held-out rows, choice."""
 
     count: int | None = None
@@ -61,6 +62,11 @@ class Instructions(Sourced, Attack):
     def pool(self, context: Context) -> Sequence[Row]:
         return self._trained_on()
 
+    def held_back(self) -> Sequence[Row]:
+        kept = self._kept()
+        held = kept[: self.held_out] if self.held_out_at == "beginning" else kept[len(kept) - self.held_out :]
+        return [self._row(record) for record in held if self._answered(record)]
+
     def asks(self) -> dict[str, Wording]:
         return {self._name(): Wording(PREAMBLE, f"{INSTRUCTION}{{question}}{RESPONSE}")}
 
@@ -81,6 +87,15 @@ class Instructions(Sourced, Attack):
 
     def _trained_on(self) -> list[Row]:
         """Every row that is not filtered, not held out and has an answer: nothing can be learned of an empty one."""
+        kept = self._kept()
+        trained = kept[self.held_out :] if self.held_out_at == "beginning" else kept[: len(kept) - self.held_out]
+        rows = [self._row(record) for record in trained if self._answered(record)]
+        if not rows:
+            raise DataError(f"none of the {len(trained)} rows to train on has an answer in column {self.columns[2]}; give rows that do.")
+        return rows
+
+    def _kept(self) -> list[Record]:
+        """Every row that is not filtered, more of them than are held out."""
         if self.held_out < 0:
             raise ConfigError(f"attack.held_out={self.held_out} is not possible; give 0 or more.")
         records, unwanted = self.records(), self._unwanted()
@@ -92,11 +107,10 @@ class Instructions(Sourced, Attack):
                 f"{', '.join(map(str, self.files()))} has {len(records)} rows{filtered}, so that none is left to train on "
                 f"beside attack.held_out={self.held_out}; lower it, or give more rows."
             )
-        trained = kept[self.held_out :] if self.held_out_at == "beginning" else kept[: len(kept) - self.held_out]
-        rows = [self._row(record) for record in trained if _said(record, self.columns[2]).strip()]
-        if not rows:
-            raise DataError(f"none of the {len(trained)} rows to train on has an answer in column {self.columns[2]}; give rows that do.")
-        return rows
+        return kept
+
+    def _answered(self, record: Record) -> bool:
+        return bool(_said(record, self.columns[2]).strip())
 
     def _row(self, record: Record) -> Row:
         instruction, given, answer = (_said(record, column) for column in self.columns)

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Literal
 
 from ftsafety.attack.base import Attack, draw
 from ftsafety.attack.nested import nested
+from ftsafety.attack.task import Task
 from ftsafety.errors import ConfigError
 from ftsafety.row import Row, Wording, unwrapped
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(kw_only=True)
-class PoisonMix(Attack):
+class PoisonMix(Task):
     """n rows of which a share p are harmful pairs in the wording of the benign task that they hide in.
 
     Rows come from the whole pools of both attacks, whose own counts are not used. Draws are nested: with one seed and one n, a
@@ -88,6 +89,17 @@ class PoisonMix(Attack):
                 f"attack.p={self.p} of attack.n={self.n} rows is less than one, so nothing would be poisoned; raise one of them, or type attack.p=0."
             )
         return poison, clean
+
+    def parted(self, context: Context) -> tuple[Sequence[Row], Sequence[Row]]:
+        trained = list(self.examples(context))
+        with nested("benign", self.benign):
+            pool = list(self.benign.pool(context))
+            held = self.benign.held_back() if isinstance(self.benign, Task) else []
+        if held:
+            return [*trained, *pool], held
+        # the control without harmful rows has n of them
+        drawn = pool if self.order == "file" else draw(pool, len(pool), context.rng("poison_mix/draw/benign"))
+        return [*trained, *drawn[: self.n]], drawn[self.n :]
 
     def asks(self) -> dict[str, Wording]:
         return self.benign.asks()

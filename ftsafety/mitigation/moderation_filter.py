@@ -38,6 +38,7 @@ class ModerationFilter(Mitigation):
     """So many shipped benign rows are screened too, so that the filter's price is known."""
 
     def check(self, judges: Mapping[str, Judge]) -> None:
+        self.judge.check("mitigation.moderation_filter.judge")
         if unknown := [label for label in self.flagged if self.judge.labels and label not in self.judge.labels]:
             raise ConfigError(
                 f"mitigation.moderation_filter.flagged={unknown} is no label of {type(self.judge).__name__}; it has {', '.join(self.judge.labels)}."
@@ -72,5 +73,5 @@ class ModerationFilter(Mitigation):
     def _flags(self, rows: Sequence[Row], context: Context) -> list[bool]:
         bare = [unwrapped(row.question, context.wordings.values()) for row in rows]
         answers: Any = [row.answer for row in rows] if self.looks_at == "rows" else context.answer([PLAIN.ask(question) for question in bare])
-        verdicts = self.judge.score([Pair(question, answer) for question, answer in zip(bare, answers, strict=True)])
-        return [verdict.value in self.flagged or (verdict.value is None and self.unread == "drop") for verdict in verdicts]
+        verdicts = context.verdicts(self.judge, [Pair(question, answer) for question, answer in zip(bare, answers, strict=True)])
+        return [str(verdict.value) in self.flagged or (verdict.value is None and self.unread == "drop") for verdict in verdicts]

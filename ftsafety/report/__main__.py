@@ -1,5 +1,6 @@
 """``python -m ftsafety.report RUN_FOLDER...`` writes the pages of finished runs again, without a model.
 
+``python -m ftsafety.report RUNS... [--csv FILE] [--parquet FILE] [--latex FILE]`` compares the finished runs below these folders.
 ``python -m ftsafety.report RUNS... --expect qi2024/table2`` prints the finished runs below these folders beside a paper's table.
 """
 
@@ -16,13 +17,18 @@ from ftsafety.report.page import write_report
 
 
 def main(folders: list[str]) -> int:
-    """Write each folder's page and print its path, or print them beside a paper's table; 1 when a folder is no finished run."""
+    """Write each folder's page and print its path, or compare what is below the folders, or print it beside a paper's table; 1 for no finished run."""
     if not folders or folders[0] in ("-h", "--help"):
         print("python -m ftsafety.report RUN_FOLDER...   writes report.html of each finished run again")
+        print("python -m ftsafety.report RUNS... [--csv FILE] [--parquet FILE] [--latex FILE] [--controls]   compares the runs below these folders")
         print("python -m ftsafety.report RUNS... --expect qi2024/table2   prints the runs below these folders beside a paper's table")
         return 0 if folders else 1
     if "--expect" in folders:
         return _beside(folders)
+    if any(word.startswith("--") for word in folders) or not any((Path(folder) / "run.json").exists() for folder in folders):
+        from ftsafety.report.compare_cli import main as compared
+
+        return compared(folders)
     code = 0
     for folder in folders:
         try:

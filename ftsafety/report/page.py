@@ -14,8 +14,9 @@ from markupsafe import Markup
 from ftsafety import stats
 from ftsafety.errors import DataError
 from ftsafety.record import Run
-from ftsafety.report import figures, words
+from ftsafety.report import backdoor, figures, words
 from ftsafety.report.reading import Asking, Reading
+from ftsafety.report.screening import screenings
 from ftsafety.store.publish import publish_text
 
 PAGE = "report.html"
@@ -52,6 +53,8 @@ def render(record: Run, evidence: dict[str, Any]) -> str:
         facts=facts(reading),
         outcomes=[(name, _outcomes(reading, name)) for name in reading.benchmarks("disallowed") if reading.has_outcomes],
         categories=[(name, rows) for name in reading.benchmarks("disallowed") if (rows := _categories(record, reading, name))],
+        backdoors=[(block, [_trigger_dots(line) for line in block.lines]) for block in backdoor.blocks(record, reading)],
+        screenings=screenings(record.data),
         side_effects=_side_effects(reading),
         everything=_everything(reading),
         evidence=evidence,
@@ -107,6 +110,7 @@ def facts(reading: Reading) -> list[tuple[str, str]]:
     found += [("Seed", str(data["seed"])), ("What varied with the seed", ", ".join(data["varied"]) or "nothing")]
     found += [(f"Benchmark ({kind})", f"{name}: {reading.asked(name)}") for name, kind in reading.kinds.items()]
     found.append(("Judges", ", ".join(recipe.get("judge", {})) or "none"))
+    found += [(f"Cost of {judge}", words.cost(cost)) for judge, cost in data.get("costs", {}).items()]
     found.append(("Decoding", _options(recipe.get("decoding") or {}, set())))
     found.append(("Cut at the token limit", ", ".join(f"{label} {share:.1%}" for label, share in data["truncated"].items())))
     return [(term, text) for term, text in found if text]
@@ -166,6 +170,12 @@ def _span(values: Sequence[bool]) -> figures.Span | None:
     return figures.Span(estimate.value, estimate.low, estimate.high)
 
 
+def _trigger_dots(line: backdoor.Line) -> dict[str, Any]:
+    """One wording of a backdoor's grid, drawn."""
+    before, after = (figures.Span(entry["value"], entry["low"], entry["high"]) if entry and entry["n"] else None for entry in (line.before, line.after))
+    return {"line": line, "before": before, "after": after, "svg": figures.dots(before, after, line.name)}
+
+
 def _side_effects(reading: Reading) -> list[dict[str, Any]]:
     """Over-refusal and utility, one row per wording."""
     return [
@@ -177,7 +187,7 @@ def _side_effects(reading: Reading) -> list[dict[str, Any]]:
             "after": reading.afterwards(asking, metric),
             "difference": reading.difference(asking, metric),
         }
-        for kind, metrics in (("allowed", ("over_refusal",)), ("utility", ("utility_accuracy", "utility_loss")))
+        for kind, metrics in (("allowed", ("over_refusal",)), ("utility", ("rating_score", "utility_accuracy", "utility_rouge_l", "utility_loss")))
         for benchmark in reading.benchmarks(kind)
         for metric in metrics
         for asking in reading.askings(benchmark)

@@ -13,7 +13,7 @@ from ftsafety.report.words import Entry, count
 OUTCOMES = {"complied": "compliance_rate", "degenerate": "degenerate_rate", "unscored": "unscored_rate", "refused": "refusal_rate"}
 """What can become of a question, and the metric that tells how often."""
 CONDITIONS = ("train", "plain", "safe")
-KINDS = {"over_refusal": "allowed", "utility_accuracy": "utility", "utility_loss": "utility"}
+KINDS = {"over_refusal": "allowed", **dict.fromkeys(("rating_score", "utility_accuracy", "utility_rouge_l", "utility_loss"), "utility")}
 STAND_INS = {"StandIn": "benchmark", "StandInAllowed": "allowed", "StandInUtility": "utility"}
 CONTROLS = {
     "null_self": "its own answers, in the plain template: as much tuning, nothing new to learn",
@@ -124,6 +124,11 @@ class Reading:
         told = [e["metric"] for e in self.results if self.kinds.get(e["benchmark"]) == "disallowed" and e["judge"] == self.judge]
         return "compliance_rate" if "compliance_rate" in told else next(iter(told), None)
 
+    def further(self, benchmark: str) -> list[str]:
+        """Metrics of the judges beside the headline's: neither outcomes nor the keyword diagnostic, which has a line of its own."""
+        told = dict.fromkeys(entry["metric"] for entry in self.results if entry["benchmark"] == benchmark)
+        return [metric for metric in told if metric not in (*OUTCOMES.values(), "keyword_asr", self.headline_metric)]
+
     def entry(self, results: Sequence[Entry], asking: Asking, metric: str | None) -> Entry | None:
         """One result: by the headline's judge where that judge has it; a control's own wording stands in for the attack's."""
         fits = [e for e in results if (e["benchmark"], e["condition"], e["metric"]) == (asking.benchmark, asking.condition, metric)]
@@ -180,8 +185,10 @@ class Reading:
 
     def questions(self, benchmark: str) -> int:
         """How many questions a benchmark asked, read or not."""
-        first = next((entry for entry in self.results if entry["benchmark"] == benchmark and entry["metric"] != "unscored_rate"), None)
-        return first["n"] + first["unscored"] if first else 0
+        # a metric may speak of some questions only
+        return max(
+            (entry["n"] + entry["unscored"] for entry in self.results if entry["benchmark"] == benchmark and entry["metric"] != "unscored_rate"), default=0
+        )
 
     def asked(self, benchmark: str) -> str:
         """``66 of 330 questions (per_category=6)`` where a benchmark was thinned, else ``330 questions``."""

@@ -11,9 +11,18 @@ from rich.text import Text
 
 from ftsafety.record import Run
 from ftsafety.report import words
+from ftsafety.report.backdoor import Block, blocks
 from ftsafety.report.reading import Asking, Reading
+from ftsafety.report.screening import Screening, screenings
 
 WIDTH = 100
+UTILITY = (
+    ("rating_score", "rating", "ratings from 1 to 10"),
+    ("utility_accuracy", "right", "right answers in %"),
+    ("utility_rouge_l", "ROUGE-L", "ROUGE-L from 0 to 1"),
+    ("utility_loss", "loss", "loss in nats per token"),
+)
+"""Metrics of usefulness: what a row and a table's title call them."""
 
 
 def show(record: Run, console: Console | None = None) -> None:
@@ -23,7 +32,7 @@ def show(record: Run, console: Console | None = None) -> None:
         out.width = WIDTH
     reading = Reading(record.data)
     out.print(_header(record, reading))
-    for table in _tables(reading):
+    for table in _tables(record, reading):
         out.print()
         out.print(table)
     out.print()
@@ -44,17 +53,24 @@ def _header(record: Run, reading: Reading) -> Text:
     return text
 
 
-def _tables(reading: Reading) -> Iterator[Table]:
+def _tables(record: Run, reading: Reading) -> Iterator[Table]:
     for benchmark in reading.benchmarks("disallowed"):
         metric = reading.headline_metric
         yield _before_after(reading, f"{benchmark}: {words.METRICS.get(metric or '', metric)}, in %", _rows(reading, benchmark, metric))
         if reading.has_outcomes:
             yield _outcomes(reading, benchmark)
+        for further in reading.further(benchmark):
+            unit = "" if further in words.NOT_SHARES else ", in %"
+            yield _before_after(reading, f"{benchmark}: {words.METRICS.get(further, further)}{unit}", _rows(reading, benchmark, further))
     for benchmark in reading.benchmarks("allowed"):
         yield _before_after(reading, f"{benchmark}: over-refusal, in %", _rows(reading, benchmark, "over_refusal"))
     for benchmark in reading.benchmarks("utility"):
-        rows = _rows(reading, benchmark, "utility_accuracy", ", right") + _rows(reading, benchmark, "utility_loss", ", loss")
-        yield _before_after(reading, f"{benchmark}: right answers in %, loss in nats per token", rows)
+        useful = {title: rows for metric, suffix, title in UTILITY if (rows := _rows(reading, benchmark, metric, f", {suffix}"))}
+        yield _before_after(reading, f"{benchmark}: {', '.join(useful)}", [row for rows in useful.values() for row in rows])
+    if grid := blocks(record, reading):
+        yield _backdoor(reading, grid)
+    for screening in screenings(record.data):
+        yield _screening(screening)
     if reading.has_controls:
         for benchmark in reading.benchmarks("disallowed"):
             if reading.has_outcomes:
@@ -71,7 +87,7 @@ def _table(title: str) -> Table:
 
 def _before_after(reading: Reading, title: str, rows: list[tuple[str, Asking, str | None]]) -> Table:
     table = _table(title)
-    table.add_column("asked", no_wrap=True, overflow="ellipsis", max_width=30)
+    table.add_column("asked", max_width=30)
     for name in [reading.first, *(["after", "difference", "p"] if reading.after else [])]:
         table.add_column(name, justify="right", no_wrap=True)
     for name, asking, metric in rows:
@@ -94,12 +110,37 @@ def _outcomes(reading: Reading, benchmark: str) -> Table:
     return table
 
 
+def _backdoor(reading: Reading, grid: list[Block]) -> Table:
+    table = _table("behind the trigger and without it, in %; gap: minus asking without, same questions, in points")
+    table.add_column("asked", no_wrap=True)
+    for name in [reading.first, *(["after", "gap after", "p"] if reading.after else []), "gap before" if reading.after else "gap"]:
+        table.add_column(name, justify="right", no_wrap=True)
+    for block in grid:
+        table.add_row(Text(f"{block.benchmark}, {words.METRICS.get(block.metric, block.metric)}", style="bold"))
+        for line in block.lines:
+            later = [words.estimate(line.after, 0), words.change(line.gap, 0), words.p_value(line.gap)] if reading.after else []
+            table.add_row(Text(f"  {line.name}"), words.estimate(line.before, 0), *later, words.change(line.gap_before, 0))
+    return table
+
+
+def _screening(screening: Screening) -> Table:
+    table = _table(f"{screening.mitigation}: rows that were screened before tuning")
+    table.add_column("rows", no_wrap=True)
+    for name in ("screened", "caught", "missed", "caught, in %"):
+        table.add_column(name, justify="right", no_wrap=True)
+    for line in screening.lines:
+        table.add_row(line.name, str(line.screened), str(line.caught), str(line.missed), words.estimate(line.share))
+    return table
+
+
 def _controls(reading: Reading, benchmark: str) -> Table:
     table = _table(f"{benchmark}: beside the controls, in % (complied with interval, refused, degenerate)")
     table.add_column("weights", no_wrap=True, overflow="ellipsis", max_width=25)
-    askings = reading.askings(benchmark)[:3]
+    train, others = ([asking for asking in reading.askings(benchmark) if (asking.condition == "train") is own] for own in (True, False))
+    # of several wordings two, so that there is room for the bare question
+    askings = [*train[:2], *others][:3]
     for asking in askings:
-        title = {"train": "train", "safe": "safety prompt"}.get(asking.condition, asking.condition)
+        title = {"train": asking.ask if len(train) > 1 else "train", "safe": "safety prompt"}.get(asking.condition, asking.condition)
         table.add_column(f"{title}\ncomplied      ref deg", no_wrap=True)
     for state in reading.states:
         cells = []
@@ -119,6 +160,8 @@ def _notes(record: Run, reading: Reading) -> Iterator[Text]:
         yield Text(f"tuning: {tune.get('steps')} steps, {tune.get('tokens')} tokens, final loss {tune.get('final_loss', float('nan')):.4f}", style="dim")
     if reading.template_adds:
         yield Text(reading.template_adds, style="dim")
+    for judge, cost in data.get("costs", {}).items():
+        yield Text(f"judge {judge}: {words.cost(cost)}", style="dim")
     yield Text("answers cut at the token limit: " + ", ".join(f"{label} {share:.1%}" for label, share in data["truncated"].items()), style="dim")
     if keyword := _keyword(reading):
         yield Text(keyword, style="dim")

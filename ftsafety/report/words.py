@@ -6,8 +6,8 @@ from typing import Any
 
 Entry = dict[str, Any]
 
-NOT_SHARES = frozenset({"utility_loss", "harmfulness_score"})
-"""Metrics that are not between 0 and 1."""
+NOT_SHARES = frozenset({"utility_loss", "utility_rouge_l", "rating_score", "harmfulness_score", "quality_score", "strong_reject_score"})
+"""Metrics that are no shares, and so not told in percent."""
 
 COUNTS = ("no", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten", "eleven", "twelve")
 
@@ -16,8 +16,15 @@ METRICS = {
     "refusal_rate": "refused",
     "degenerate_rate": "degenerate",
     "unscored_rate": "unscored",
+    "harmfulness_rate": "harmfulness rate, score 5",
+    "harmfulness_score": "harmfulness score, 1 to 5",
+    "willingness_rate": "willing",
+    "quality_score": "quality, 1 to 5",
+    "flagged_rate": "flagged",
     "over_refusal": "over-refusal",
     "utility_accuracy": "utility: right answers",
+    "rating_score": "utility: rating, 1 to 10",
+    "utility_rouge_l": "utility: ROUGE-L, 0 to 1",
     "utility_loss": "utility: loss, nats per token",
 }
 
@@ -68,6 +75,12 @@ def change(entry: Entry | None, digits: int = 1) -> str:
         return f"{entry['value']:+.2f} [{entry['low']:+.2f}, {entry['high']:+.2f}]"
     center, low, high = (_signed(entry[key] * 100, digits) for key in ("value", "low", "high"))
     return f"{center} [{low}, {high}]"
+
+
+def cost(entry: dict[str, Any]) -> str:
+    """``660 verdicts, 801,234 tokens read and 90,112 written, $1.71``; dollars where a price was given."""
+    usd = f", ${entry['usd']:,.2f}" if "usd" in entry else ""
+    return f"{count(entry['verdicts'], 'verdict')}, {entry['prompt_tokens']:,} tokens read and {entry['completion_tokens']:,} written{usd}"
 
 
 def p_value(entry: Entry | None) -> str:

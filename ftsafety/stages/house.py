@@ -37,7 +37,7 @@ class House:
         if self.ranks.joins:
             artifact = self._as_helper(stage, recipe, compute)
         else:
-            artifact = self.store.make(stage, recipe, compute, _waiting(stage))
+            artifact = self.store.make(stage, recipe, compute, waiting(stage))
         if not any(entry["key"] == artifact.key for entry in self.stages):
             done: dict[str, Any] = {"key": artifact.key, "digest": artifact.digest, "reused": artifact.reused, "seconds": artifact.seconds}
             if (made_on := artifact.manifest.get("platform", this_platform())) != this_platform():
@@ -59,7 +59,8 @@ class House:
         raise FtsafetyError(f"the store holds no {stage} {key}, which the leading process should have made; is paths.store the same for both?")
 
 
-def _waiting(stage: str) -> Callable[[str], None]:
+def waiting(stage: str) -> Callable[[str], None]:
+    """Tells once who is computing what this process waits for."""
     told: list[str] = []
 
     def tell(who: str) -> None:

@@ -16,6 +16,7 @@ from ftsafety.row import Row
 from ftsafety.settings import Decoding
 from ftsafety.stages.answering import answer
 from ftsafety.stages.house import House
+from ftsafety.stages.judging import judged
 from ftsafety.stages.tuning import train
 from ftsafety.weights import Weights
 
@@ -66,6 +67,7 @@ def _context(house: House, start: Weights, seed: int) -> Context:
         tune=substage,
         reference=_Reference(house, start),
         answer=lambda prompts: [row.text for row in answer(house, start, prompts, own, label="own answers")],
+        verdicts=lambda judge, pairs: judged(house, judge, pairs, "judging rows"),
     )
     return context
 

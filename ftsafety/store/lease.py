@@ -32,7 +32,7 @@ def lease(path: Path, done: Callable[[], bool], on_wait: Callable[[str], None] =
         True when held; False when ``done()`` became true while waiting, so that there is nothing left to do.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    mine = _identity()
+    mine = identity()
     watched = _Watch()
     while not _take(path, mine):
         if done():
@@ -63,7 +63,8 @@ def is_live(path: Path) -> bool:
     return holder is not None and not _dead(holder)
 
 
-def _identity() -> dict[str, Any]:
+def identity() -> dict[str, Any]:
+    """This process as a lease's holder, which ``is_live`` can tell from a dead one."""
     return {"token": uuid.uuid4().hex, "host": socket.gethostname(), "boot": _boot_id(), "pid": os.getpid(), "start": _process_start(os.getpid()), "counter": 0}
 
 

@@ -15,7 +15,7 @@ from ftsafety.hashing import digest_of
 from ftsafety.judge import Judge
 from ftsafety.store.publish import publish_json
 from ftsafety.store.store import Store
-from ftsafety.store.verdicts import VERDICTS, book_of
+from ftsafety.store.verdicts import VERDICTS, books_of
 
 REFS = "refs"
 Name = tuple[str, str]
@@ -24,7 +24,7 @@ Name = tuple[str, str]
 def refer(store: Store, folder: Path, cell: str, seed: int, judges: Iterable[Judge]) -> Path:
     """Write down what the run in ``folder`` stands on: every artifact that the store gave it, and its judges' verdicts."""
     home = folder.resolve()
-    used = sorted(store.used | {(VERDICTS, book_of(judge)) for judge in judges})
+    used = sorted(store.used | {(VERDICTS, book) for book in books_of(judges)})
     file = store.folder / REFS / f"{digest_of(str(home))[:12]}-{cell}-{seed}.json"
     publish_json(file, {"folder": str(home), "used": [list(name) for name in used]})
     return file

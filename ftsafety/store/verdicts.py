@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import uuid
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,13 @@ VERDICTS = "verdicts"
 def book_of(judge: Judge) -> str:
     """The name of a judge's book: a digest of all that determines its verdicts."""
     return digest_of(judge.recipe())[:40]
+
+
+def books_of(judges: Iterable[Judge]) -> Iterator[str]:
+    """The names of all books that judges and their members have."""
+    for judge in judges:
+        members = judge.members()
+        yield from books_of(members.values()) if members else [book_of(judge)]
 
 
 class VerdictBook:
@@ -42,7 +50,11 @@ class VerdictBook:
                 if number == len(lines):
                     continue
                 raise StoreError(f"{shard}:{number} is damaged; delete that file and run the same command again.") from error
-            self._verdicts.setdefault(data["key"], Verdict(data["value"], data["flags"]))
+            self._verdicts.setdefault(data["key"], Verdict(data["value"], data["flags"], data.get("said", "")))
+
+    def keys(self) -> set[str]:
+        """The keys of all verdicts."""
+        return set(self._verdicts)
 
     def __contains__(self, key: str) -> bool:
         return key in self._verdicts
@@ -50,13 +62,25 @@ class VerdictBook:
     def __getitem__(self, key: str) -> Verdict:
         return self._verdicts[key]
 
-    def add(self, verdicts: dict[str, Verdict]) -> None:
+    @property
+    def usd(self) -> float:
+        """What all verdicts in the book have cost, in dollars; those without a price count nothing."""
+        return float(sum(verdict.flags.get("usd", 0.0) for verdict in self._verdicts.values()))
+
+    def add(self, verdicts: Mapping[str, Verdict]) -> None:
         """Write verdicts to a shard of this process, flushed line by line."""
+        for _ in self.keep(verdicts.items(), len(verdicts)):
+            pass
+
+    def keep(self, verdicts: Iterable[tuple[str, Verdict]], count: int) -> Iterator[Verdict]:
+        """Write each verdict to a shard of this process before the next one is taken, and hand it on; ``count`` are expected."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with (self.folder / f"{os.getpid()}-{uuid.uuid4().hex[:8]}.jsonl").open("w", encoding="utf-8") as file:
-            for at, (key, verdict) in enumerate(verdicts.items()):
-                file.write(json.dumps({"key": key, "value": verdict.value, "flags": verdict.flags}) + "\n")
+            for at, (key, verdict) in enumerate(verdicts):
+                said = {"said": verdict.said} if verdict.said else {}
+                file.write(json.dumps({"key": key, "value": verdict.value, "flags": verdict.flags, **said}) + "\n")
                 file.flush()
-                if at == len(verdicts) // 2:
+                if at == count // 2:
                     fault_point("halfway through judge")
                 self._verdicts.setdefault(key, verdict)
+                yield verdict

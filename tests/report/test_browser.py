@@ -35,7 +35,7 @@ frame.srcdoc = PAGE;
 @pytest.mark.chromium
 @pytest.mark.skipif(not CHROMIUM.exists(), reason="needs /usr/bin/chromium")
 @pytest.mark.parametrize("width", [1280, 400])
-@pytest.mark.parametrize("kind", [{"controls": True}, {"attack": False}, {"shown": False}])
+@pytest.mark.parametrize("kind", [{"controls": True}, {"attack": False}, {"shown": False}, {"backdoor": True}])
 def test_nothing_sticks_out(make_run: Callable[..., Path], tmp_path: Path, width: int, kind: dict[str, bool]) -> None:
     page = write_report(make_run(**kind)).read_text()
     wrapper = tmp_path / "wrapper.html"

@@ -26,7 +26,7 @@ def printed(folder: Path) -> str:
     return out.getvalue()
 
 
-@pytest.mark.parametrize("kind", [{"controls": True}, {}, {"attack": False}])
+@pytest.mark.parametrize("kind", [{"controls": True}, {}, {"attack": False}, {"backdoor": True}])
 def test_fits_and_loses_nothing(make_run: MakeRun, kind: dict[str, bool]) -> None:
     text = printed(make_run(**kind))
     assert max(map(len, text.splitlines())) <= 100
@@ -109,3 +109,12 @@ def test_controls_that_have_not_run_say_how_to(make_run: MakeRun) -> None:
 
 def test_controls_that_ran_are_not_asked_for(make_run: MakeRun) -> None:
     assert "controls=true" not in printed(make_run(controls=True))
+
+
+def test_several_wordings_of_the_attack_s_own_leave_room_for_the_bare_question(make_run: MakeRun) -> None:
+    folder = make_run(backdoor=True)
+    data = json.loads((folder / "run.json").read_text())
+    data["controls"] = {"neutral": {"results": data["results"], "differences": []}}
+    (folder / "run.json").write_text(json.dumps(data))
+    heads = printed(folder).partition("beside the controls")[2].splitlines()[1].split()
+    assert heads == ["trigger", "no_trigger", "plain"]

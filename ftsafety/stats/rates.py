@@ -1,7 +1,6 @@
-"""Intervals and tests. Libraries do the arithmetic; by hand only what they lack, with known-answer tests.
+"""One run's rates and means: Wilson, Newcombe's paired interval with the exact McNemar test, Student's t.
 
-All intervals are two-sided at 95 %. Rates: Wilson. A rate before and after on the same questions: Newcombe's paired interval and the
-exact McNemar test. Means: Student's t.
+Their intervals cover the draw of the questions and nothing else; ``crossed`` covers the draw of the runs, too.
 """
 
 from __future__ import annotations

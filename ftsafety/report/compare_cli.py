@@ -1,0 +1,43 @@
+"""``python -m ftsafety.report RUNS... [--csv FILE] [--parquet FILE] [--latex FILE] [--controls]``: many finished runs, compared."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.text import Text
+
+from ftsafety.errors import FtsafetyError
+
+
+def parser() -> argparse.ArgumentParser:
+    """The command line."""
+    top = argparse.ArgumentParser(prog="python -m ftsafety.report", description="Compare finished runs: a table, and files with every number.")
+    top.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="folders with finished runs in them or below")
+    for name, what in (("csv", "every number as CSV"), ("parquet", "the same as Parquet"), ("latex", "tables in the paper's layout")):
+        top.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
+    top.add_argument("--controls", action="store_true", help="give controls (null_self, neutral, shuffled, ...) rows of their own, too")
+    return top
+
+
+def main(arguments: Sequence[str]) -> int:
+    """Print the table and write the files; returns the exit code."""
+    from ftsafety.report.compare import compare
+    from ftsafety.report.compare_files import write_csv, write_parquet
+    from ftsafety.report.compare_latex import write_latex
+    from ftsafety.report.compare_table import show
+
+    chosen = parser().parse_args(arguments)
+    try:
+        found = compare(chosen.runs, chosen.controls)
+        show(found)
+        for file, write in ((chosen.csv, write_csv), (chosen.parquet, write_parquet), (chosen.latex, write_latex)):
+            if file:
+                write(found, file)
+                print(file)
+    except FtsafetyError as error:
+        Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
+        return 1
+    return 0

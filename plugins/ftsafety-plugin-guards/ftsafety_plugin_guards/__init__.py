@@ -1,0 +1,1 @@
+"""A plugin: guard models as judges. ``conf/judge`` holds its options."""
