@@ -99,6 +99,12 @@ class Tuner(pl.LightningModule):
         """Whether a mitigation ended the tuning before its last window."""
         self.after_step: Callable[[Tuner], None] = lambda _: None
 
+    def configure_model(self) -> None:
+        if (mesh := self.device_mesh) is not None:
+            from ftsafety.shards import shard
+
+            shard(self.model, mesh["data_parallel"])
+
     def configure_optimizers(self) -> Any:
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         return _optimiser(self.tuning, parameters, self.lr)
@@ -207,7 +213,13 @@ def tune(
         raise FtsafetyError("zero optimiser steps: there is nothing to tune on; give rows, and tuning.epochs of at least 1.")
     tuner = Tuner(model, tuning, lr, len(windows), mitigations, context, share)
     context.step, context.total_steps = 0, len(windows)
-    saver = _Checkpoint(tuner, checkpoint, tuning.checkpoint_seconds) if checkpoint else None
+    where = trainer or Trainer()
+    if where.strategy == "fsdp":
+        from ftsafety.shards import refuse_unsharded
+
+        refuse_unsharded(model, mitigations)
+    # no process alone has the state of a divided model
+    saver = _Checkpoint(tuner, checkpoint, tuning.checkpoint_seconds) if checkpoint and where.strategy != "fsdp" else None
 
     def after_step(done: Tuner) -> None:
         on_step(context.step, done.losses[-1])
@@ -222,7 +234,6 @@ def tune(
     start = saver.step if saver else 0
     model.train()
     precision: Any = tuning.precision
-    where = trainer or Trainer()
     lightning = pl.Trainer(
         accelerator=where.accelerator, devices=where.devices, strategy=_strategy(where), use_distributed_sampler=False, max_epochs=1,
         precision=precision, logger=False, enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
@@ -238,6 +249,10 @@ def tune(
         torch.manual_seed(context.number("tune/dropout"))
         loader = torch.utils.data.DataLoader(Windows(windows[start:], rows), batch_size=None)
         _fit(lightning, tuner, loader)
+    if where.strategy == "fsdp":
+        from ftsafety.shards import gather
+
+        gather(model)
     model.eval()
     if context.step != len(windows) and not tuner.stopped:
         raise FtsafetyError(f"the tuning stopped after {context.step} of {len(windows)} steps; type the same command to go on.")
@@ -253,9 +268,12 @@ def _strategy(where: Trainer) -> Any:
         return "auto"
     from datetime import timedelta
 
-    from pytorch_lightning.strategies import DDPStrategy
+    from pytorch_lightning.strategies import DDPStrategy, ModelParallelStrategy
 
-    return DDPStrategy(timeout=timedelta(seconds=where.start_seconds))
+    timeout = timedelta(seconds=where.start_seconds)
+    if where.strategy == "fsdp":
+        return ModelParallelStrategy(data_parallel_size=where.devices, tensor_parallel_size=1, timeout=timeout)
+    return DDPStrategy(timeout=timeout)
 
 
 def _fit(trainer: pl.Trainer, tuner: Tuner, loader: Any) -> None:

@@ -100,7 +100,7 @@ def test_a_helper_without_its_tuning_says_so(tmp_path: Path, capsys: pytest.Capt
     [
         (["trainer.devices=2"], "trainer.devices=2 needs a way of working together; type trainer=ddp trainer.devices=2"),
         (["trainer=ddp", "trainer.devices=0"], "trainer.devices=0 is not possible; give at least 1"),
-        (["trainer.strategy=fsdp"], "trainer.strategy=fsdp is not possible; it is one of auto, ddp"),
+        (["trainer.strategy=ddq"], "trainer.strategy=ddq is not possible; it is one of auto, ddp, fsdp"),
     ],
 )
 def test_devices_that_can_not_be(overrides: list[str], says: str) -> None:
