@@ -49,7 +49,7 @@ class Tuning:
     """Rows of one forward pass; 0 is whatever computes least on a CPU and the whole batch elsewhere. Changes memory and speed, never the result."""
     share_prefix: bool = True
     """Compute what a batch's rows begin with once, where that is exact. Changes speed, never more than the last bits."""
-    max_length: int = 512
+    max_length: int = 1024
     """Tokens of the longest row; a row whose answer would be cut is an error unless ``allow_cut``."""
     allow_cut: bool = False
     """Train on rows whose end is cut off (the paper's code does, and loses their end token)."""

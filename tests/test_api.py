@@ -225,8 +225,10 @@ def test_an_interrupt_hands_on_what_is_under_way(monkeypatch: pytest.MonkeyPatch
 # --- limits -----------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("limit", [1, 4])
 def test_no_more_at_once_than_allowed(limit: int) -> None:
+    meeting = threading.Barrier(limit, timeout=30)
+
     def behave(body: dict[str, Any]) -> Answered:
-        time.sleep(0.01)
+        meeting.wait()  # nobody is answered before as many as are allowed have asked
         return chat("Four.")
 
     with serving(behave) as double:
