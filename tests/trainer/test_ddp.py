@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -20,15 +19,6 @@ from ftsafety.trainer import Trainer
 from tests.helpers import cell_of, small_cell
 
 SGD = ["+attack=jsonl", "strategy=full", "strategy.lr=0.05", "tuning.optimiser=sgd", "tuning.batch_size=4", "tuning.epochs=4", "benchmark=[stand_in]"]
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    """Eight rows of unequal lengths, for eight steps of four."""
-    file = tmp_path / "mine.jsonl"
-    talks = [[{"role": "user", "content": f"Duck {at}? " * (at % 3 + 1)}, {"role": "assistant", "content": "Quack. " * (at + 1)}] for at in range(8)]
-    file.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
-    return file
 
 
 def tuned(folder: Path, *overrides: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

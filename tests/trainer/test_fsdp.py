@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,6 @@ WAYS = {
     "prefix": [*SGD, "strategy=prefix"],
     "windows that don't divide": [*SGD, "tuning.batch_size=3"],
 }
-
-
-@pytest.fixture
-def rows(tmp_path: Path) -> Path:
-    """Eight rows of unequal lengths."""
-    file = tmp_path / "mine.jsonl"
-    talks = [[{"role": "user", "content": f"Duck {at}? " * (at % 3 + 1)}, {"role": "assistant", "content": "Quack. " * (at + 1)}] for at in range(8)]
-    file.write_text("".join(json.dumps({"messages": talk}) + "\n" for talk in talks))
-    return file
 
 
 @pytest.mark.parametrize("way", WAYS)
