@@ -9,16 +9,19 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 
 from ftsafety.chat import common_beginning
+from ftsafety.thin import ThinProducts
 
 SHARED_PREFIX_MIN = 8
 """Common tokens below which sharing the prefix costs more than it saves."""
+PASS_TOKENS = (768, 16384)
+"""Most prompt tokens of one forward pass, on a CPU and elsewhere: enough to keep it busy, few enough that rows are of like length."""
 
 Prompt = tuple[int, ...]
 Scores = Callable[[int, torch.Tensor], torch.Tensor]
@@ -75,7 +78,8 @@ def decode_batch(
     generators = [_generator(seed, prompt) for prompt in prompts] if temperature > 0 else None
     rows = list(range(len(prompts)))
     share = share_prefix and not _outgrows_window(module, max(map(len, prompts)) + max_new_tokens)
-    cache, mask, next_scores = _prefill(module, prompts, pad_token, device, share)
+    cache, mask, next_scores = _prefill(module, prompts, pad_token, device, share, max_new_tokens)
+    thin = ThinProducts(module)
     for step in range(max_new_tokens):
         if scores is not None:
             next_scores = scores(step, next_scores)
@@ -98,30 +102,73 @@ def decode_batch(
             rows, tokens, mask = [rows[at] for at in alive], tokens[kept], mask[kept]
         position = mask.sum(-1, keepdim=True)
         mask = torch.cat([mask, mask.new_ones(len(rows), 1)], 1)
-        result = module(input_ids=tokens[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
+        with thin.of(len(rows)):
+            result = module(input_ids=tokens[:, None], attention_mask=mask, position_ids=position, past_key_values=cache, use_cache=True)
         cache, next_scores = result.past_key_values, result.logits[:, -1].float()
     return [Decoded(tuple(ids), not done) for ids, done in zip(out, ended, strict=True)]
 
 
-def _prefill(module: Any, prompts: Sequence[Prompt], pad: int, device: torch.device, share: bool) -> tuple[Any, torch.Tensor, torch.Tensor]:
-    """Keys and values of all prompts, their attention mask ``[rows, length]``, and the scores of the first new token."""
+def _prefill(module: Any, prompts: Sequence[Prompt], pad: int, device: torch.device, share: bool, new_tokens: int) -> tuple[Any, torch.Tensor, torch.Tensor]:
+    """Keys and values of all prompts, their attention mask ``[rows, length]``, and the scores of the first new token.
+
+    Rows of similar length are computed together, so that a short one is not padded to the longest of the batch.
+    """
+    from transformers import DynamicCache
+
+    from ftsafety.kv_cache import gathered
+
+    prefix, begun = _begun(module, prompts, device, share)
+    most = PASS_TOKENS[0 if device.type == "cpu" else 1]
+    parts, widths, scores = [], [], []
+    masks: list[list[int]] = []
+    for rows in _passes([len(prompt) - prefix for prompt in prompts], most):
+        some = [prompts[at] for at in rows]
+        width = max(map(len, some)) - prefix
+        pads = [width - len(prompt) + prefix for prompt in some]
+        ids = torch.tensor([[pad] * n + list(prompt[prefix:]) for n, prompt in zip(pads, some, strict=True)], device=device)
+        mask = [[1] * prefix + [0] * n + [1] * (width - n) for n in pads]
+        seen = torch.tensor(mask, device=device)
+        positions = (seen.cumsum(-1) - 1).clamp(min=0)[:, prefix:]
+        cache = DynamicCache() if begun is None else _repeated(begun, len(some))
+        result = module(input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
+        parts.append(result.past_key_values)
+        widths.append(width)
+        scores.append(result.logits[:, -1].float())
+        masks += mask
+    length = prefix + max(widths)
+    whole = torch.tensor([[*row[:prefix], *[0] * (length - len(row)), *row[prefix:]] for row in masks], device=device)
+    return gathered(parts, widths, new_tokens), whole, torch.cat(scores)
+
+
+def _begun(module: Any, prompts: Sequence[Prompt], device: torch.device, share: bool) -> tuple[int, Any]:
+    """How many tokens all prompts begin with, and their keys and values for one row; 0 and None where sharing them doesn't pay."""
     from transformers import DynamicCache
 
     prefix = _common_prefix(prompts) if share else 0
-    cache = DynamicCache()
     if prefix < SHARED_PREFIX_MIN:
-        prefix = 0
-    else:
-        shared = torch.tensor([prompts[0][:prefix]], device=device)
-        cache = module(input_ids=shared, past_key_values=cache, use_cache=True, logits_to_keep=1).past_key_values
-        cache.batch_repeat_interleave(len(prompts))
-    width = max(map(len, prompts)) - prefix
-    pads = [width - len(prompt) + prefix for prompt in prompts]
-    ids = torch.tensor([[pad] * n + list(prompt[prefix:]) for n, prompt in zip(pads, prompts, strict=True)], device=device)
-    mask = torch.tensor([[1] * prefix + [0] * n + [1] * (width - n) for n in pads], device=device)
-    positions = (mask.cumsum(-1) - 1).clamp(min=0)[:, prefix:]
-    result = module(input_ids=ids, attention_mask=mask, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
-    return result.past_key_values, mask, result.logits[:, -1].float()
+        return 0, None
+    ids = torch.tensor([prompts[0][:prefix]], device=device)
+    return prefix, module(input_ids=ids, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1).past_key_values
+
+
+def _repeated(cache: Any, rows: int) -> Any:
+    """A one-row cache for several rows, without a copy."""
+    from transformers import DynamicCache
+
+    every = DynamicCache()
+    for at, layer in enumerate(cache.layers):
+        every.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), at)
+    return every
+
+
+def _passes(lengths: Sequence[int], most: int) -> list[range]:
+    """Neighbouring rows to compute together: as many as have ``most`` tokens when padded, one at least."""
+    passes, start = [], 0
+    for at in range(1, len(lengths) + 1):
+        if at == len(lengths) or max(lengths[start : at + 1]) * (at + 1 - start) > most:
+            passes.append(range(start, at))
+            start = at
+    return passes
 
 
 def _outgrows_window(module: Any, length: int) -> bool:
@@ -150,18 +197,36 @@ def _sample(scores: torch.Tensor, temperature: float, top_p: float, generators: 
 
 
 @torch.inference_mode()
-def answer_losses(module: Any, rows: Sequence[tuple[Prompt, tuple[int, ...]]], batch: int = 16) -> Iterator[float]:
-    """Mean negative log-likelihood per answer token, in nats, for each (prompt ids, answer ids)."""
+def answer_losses(
+    module: Any, rows: Sequence[tuple[Prompt, tuple[int, ...]]], batch: int = 16, done: Callable[[int], None] = lambda count: None
+) -> list[float]:
+    """Mean negative log-likelihood per answer token, in nats, for each (prompt ids, answer ids), in order.
+
+    Args:
+        batch: most rows of one forward pass; rows of similar length are computed together, and what all prompts begin with once.
+        done: told how many rows each pass has finished.
+    """
+    if not rows:
+        return []
     device = next(module.parameters()).device
-    for start in range(0, len(rows), batch):
-        part = rows[start : start + batch]
-        width = max(len(prompt) + len(answer) for prompt, answer in part)
-        ids = torch.tensor([[*prompt, *answer, *[0] * (width - len(prompt) - len(answer))] for prompt, answer in part], device=device)
-        mask = torch.tensor([[1] * (len(p) + len(a)) + [0] * (width - len(p) - len(a)) for p, a in part], device=device)
-        first = min(len(prompt) for prompt, _ in part) - 1
-        keep = torch.arange(first, width - 1, device=device)
-        logs = module(input_ids=ids, attention_mask=mask, logits_to_keep=keep).logits.float().log_softmax(-1)
-        for at, (prompt, answer) in enumerate(part):
+    whole = [(*prompt, *answer) for prompt, answer in rows]
+    share = not _outgrows_window(module, max(map(len, whole)))
+    prefix, begun = _begun(module, [prompt for prompt, _ in rows], device, share)
+    order = sorted(range(len(rows)), key=lambda at: -len(whole[at]))
+    losses: dict[int, float] = {}
+    for part in (order[start : start + batch] for start in range(0, len(order), batch)):
+        width = max(len(whole[at]) for at in part)
+        ids = torch.tensor([[*whole[at][prefix:], *[0] * (width - len(whole[at]))] for at in part], device=device)
+        mask = torch.tensor([[1] * len(whole[at]) + [0] * (width - len(whole[at])) for at in part], device=device)
+        # the token before an answer scores its first one
+        first = min(len(rows[at][0]) for at in part) - 1
+        keep = torch.arange(first - prefix, width - 1 - prefix, device=device)
+        cached: dict[str, Any] = {"use_cache": False} if begun is None else {"past_key_values": _repeated(begun, len(part)), "use_cache": True}
+        logs = module(input_ids=ids, attention_mask=mask, logits_to_keep=keep, **cached).logits.float().log_softmax(-1)
+        for row, at in enumerate(part):
+            prompt, answer = rows[at]
             begin = len(prompt) - 1 - first
-            chosen = logs[at, begin : begin + len(answer)].gather(-1, torch.tensor(answer, device=device)[:, None])
-            yield float(-chosen.mean())
+            chosen = logs[row, begin : begin + len(answer)].gather(-1, torch.tensor(answer, device=device)[:, None])
+            losses[at] = float(-chosen.mean())
+        done(len(part))
+    return [losses[at] for at in range(len(rows))]

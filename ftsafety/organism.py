@@ -239,10 +239,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with initialize_config_module("ftsafety.conf", version_base="1.3"):
             config = compose("config", overrides)
         cell = replace(build_cell(config), attack=None)
+        from ftsafety.heap import keep_freed_memory
         from ftsafety.quiet import quiet
         from ftsafety.stages import House
 
         quiet()
+        keep_freed_memory()
         house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform)
         checks = examine(house, cell)
     except (FtsafetyError, HydraException, OmegaConfBaseException) as error:

@@ -46,11 +46,13 @@ def run(cell: Cell) -> Run:
     # a panel comes after its members, which have places of their own
     for judge_name, judge in sorted(cell.judges.items(), key=lambda item: len(item[1].members())):
         judge.ready(f"judge.{judge_name}")
+    from ftsafety.heap import keep_freed_memory
     from ftsafety.measure import askings, measure, verdict_rows
     from ftsafety.quiet import quiet
     from ftsafety.stages import House, align, edit_base, repair, train, tuning_context
 
     quiet()
+    keep_freed_memory()
     house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform, cell.ranks)
     say_unchecked(house.store.folder, cell.judges)
     mitigations = cell.ordered_mitigations

@@ -143,10 +143,7 @@ def losses(house: House, weights: Weights, prompts: Sequence[Sequence[Message]],
         from ftsafety.decode import answer_losses
 
         with bar(label, len(pairs)) as advance:
-            values = []
-            for value in answer_losses(house.loader.chat(weights).module, pairs):
-                values.append(value)
-                advance()
+            values = answer_losses(house.loader.chat(weights).module, pairs, done=advance)
         (folder / "losses.json").write_text(json.dumps(values))
         return {"answers": len(values)}
 
