@@ -36,7 +36,7 @@ bench: setup ## Measure tuning and decoding speed on this machine.
 	$(BIN)/python -m ftsafety.bench
 
 test: setup ## Run the tests, without the slow ones and those that need a GPU.
-	$(BIN)/python -m pytest -m "not slow and not gpu"
+	$(BIN)/python -m pytest --numprocesses=auto --dist=loadfile -m "not slow and not gpu"
 
 test-all: setup ## Run every test that this machine can run.
 	$(BIN)/python -m pytest
