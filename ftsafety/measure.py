@@ -21,7 +21,7 @@ from ftsafety.judge import Judge, Pair, Verdict
 from ftsafety.mitigation import Mitigation
 from ftsafety.row import PLAIN, Message, Wording
 from ftsafety.settings import Decoding
-from ftsafety.stages import Answer, House, answer, judged, losses
+from ftsafety.stages import Answer, House, answer, answer_together, judged, losses
 from ftsafety.weights import Weights
 
 Talk = list[Message]
@@ -80,16 +80,31 @@ def measure(
     prefill: str = "",
 ) -> list[Asked]:
     """Ask one set of weights everything in ``plan`` and judge the answers. Mitigations act at asking, decoding and answering."""
+
+    def sent(prompts: list[Talk]) -> list[Talk]:
+        for mitigation in mitigations:
+            prompts = [list(mitigation.ask(prompt, _need(context))) for prompt in prompts]
+        return prompts
+
+    def name_of(asking: Asking) -> str:
+        return f"{label}: {asking.benchmark}, {asking.condition}"
+
+    # what is asked in the same words begins alike and is decoded together; a conversation that goes on has to wait
+    for wording in dict.fromkeys(asking.wording for asking in plan):
+        alike = [asking for asking in plan if asking.wording == wording and not isinstance(benchmarks[asking.benchmark], Rated)]
+        sets = {name_of(asking): sent([list(wording.ask(q.text)) for q in benchmarks[asking.benchmark].questions()]) for asking in alike}
+        if len(sets) > 1:
+            about = f"{label}: {alike[0].condition}"
+            answer_together(house, weights, sets, decoding, seed=seed, label=about, mitigations=mitigations, context=context, prefill=prefill)
     asked = []
     for asking in plan:
         benchmark = benchmarks[asking.benchmark]
         questions = benchmark.questions()
-        name = f"{label}: {asking.benchmark}, {asking.condition}"
+        name = name_of(asking)
         goes_on = benchmark.goes_on() if isinstance(benchmark, Rated) else [None] * len(questions)
 
         def ask(texts: Sequence[str], prompts: list[Talk], about: str = name) -> tuple[list[Talk], list[Answer]]:
-            for mitigation in mitigations:
-                prompts = [list(mitigation.ask(prompt, _need(context))) for prompt in prompts]
+            prompts = sent(prompts)
             begun = [prefill] * len(prompts) if prefill else None
             said = answer(house, weights, prompts, decoding, seed=seed, label=about, mitigations=mitigations, context=context, prefill=begun)
             for mitigation in mitigations:

@@ -20,6 +20,8 @@ from ftsafety.stages.house import House
 from ftsafety.store.publish import fault_point, publish_text
 from ftsafety.weights import Weights
 
+ANSWERS = "answers.jsonl"
+
 
 @dataclass(frozen=True)
 class Answer:
@@ -30,10 +32,13 @@ class Answer:
     truncated: bool
 
 
+Prompts = Sequence[Sequence[Message]]
+
+
 def answer(
     house: House,
     weights: Weights,
-    prompts: Sequence[Sequence[Message]],
+    prompts: Prompts,
     decoding: Decoding,
     *,
     seed: int = 0,
@@ -49,28 +54,96 @@ def answer(
     """
     if not prompts:
         return []
-    hooked = [mitigation for mitigation in mitigations if overrides(mitigation, "logits")]
-    # a model that answers by itself needs no tokenizer, and its prompts are keyed as they are
-    told = [list(prompt) for prompt in prompts] if not weights.model.tunable else _prompt_ids(house, weights, prompts, prefill)
-    recipe = {
-        "stage": "answer", "engine": engines.DECODE, "weights": weights.digest, "prompts": digest_of(told), "decoding": decoding.recipe(seed),
-        "mitigations": [mitigation.recipe() for mitigation in hooked],
-    }  # fmt: skip
+    hooked = _hooked(mitigations)
+    told, recipe = _told(house, weights, prompts, decoding, seed, hooked, prefill)
 
     def compute(folder: Path, partial: Path) -> dict[str, Any]:
-        rows = _reply(house, weights, prompts) if not weights.model.tunable else _decode(house, weights, told, decoding, seed, label, hooked, context, partial)
-        (folder / "answers.jsonl").write_text("".join(json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-        return {"answers": len(rows), "tokens": sum(row.tokens for row in rows), "truncated": sum(row.truncated for row in rows)}
+        if weights.model.tunable:
+            return _write(folder / ANSWERS, _decode(house, weights, told, decoding, seed, label, hooked, context, partial))
+        return _write(folder / ANSWERS, _reply(house, weights, prompts))
 
-    artifact = house.make("answer", recipe, compute, label)
-    with (artifact.folder / "answers.jsonl").open(encoding="utf-8") as file:
-        rows = [Answer(**json.loads(line)) for line in file]
+    rows = _read(house.make("answer", recipe, compute, label).folder / ANSWERS)
     if prefill:
         rows = [Answer(begin + row.text, row.tokens, row.truncated) for begin, row in zip(prefill, rows, strict=True)]
     return rows
 
 
-def _prompt_ids(house: House, weights: Weights, prompts: Sequence[Sequence[Message]], prefill: Sequence[str] | None) -> list[tuple[int, ...]]:
+def answer_together(
+    house: House,
+    weights: Weights,
+    sets: dict[str, Prompts],
+    decoding: Decoding,
+    *,
+    seed: int = 0,
+    label: str = "answer",
+    mitigations: Sequence[Mitigation] = (),
+    context: Context | None = None,
+    prefill: str = "",
+) -> None:
+    """Decode what is missing of several sets of prompts in the same batches, and leave each where ``answer`` finds it.
+
+    A step's time hardly depends on the number of rows while they are few, so that three sets take little longer than the largest.
+
+    Args:
+        sets: prompts by the label of their answers.
+    """
+    if not weights.model.tunable or house.ranks.joins:
+        return
+    hooked = _hooked(mitigations)
+    asked: dict[str, tuple[str, list[Any], dict[str, Any]]] = {}
+    for name, prompts in sets.items():
+        told, recipe = _told(house, weights, prompts, decoding, seed, hooked, [prefill] * len(prompts) if prefill else None)
+        asked[house.store.key(recipe)] = (name, told, recipe)
+    missing = [key for key, (_, told, recipe) in asked.items() if told and house.store.get("answer", recipe) is None]
+    if len(missing) < 2:
+        return
+
+    def compute(folder: Path, partial: Path) -> dict[str, Any]:
+        # what was missing when it began: an interrupted run goes on with the same batches
+        planned = partial / "planned.json"
+        if not planned.exists():
+            publish_text(planned, json.dumps(missing))
+        keys: list[str] = json.loads(planned.read_text())
+        rows = iter(_decode(house, weights, [prompt for key in keys for prompt in asked[key][1]], decoding, seed, label, hooked, context, partial))
+        parts = [_write(folder / f"{key}.jsonl", [next(rows) for _ in asked[key][1]]) for key in keys]
+        return {name: sum(part[name] for part in parts) for name in parts[0]}
+
+    together = house.make("answers", {"stage": "answers", "sets": list(asked)}, compute, label).folder
+    for key in missing:
+        name, _, recipe = asked[key]
+        # one that was there when this was decoded and has been pruned since is left to ``answer``
+        if (file := together / f"{key}.jsonl").exists():
+            house.make("answer", recipe, lambda folder, _, file=file: _write(folder / ANSWERS, _read(file)), name)  # type: ignore[misc]
+
+
+def _hooked(mitigations: Sequence[Mitigation]) -> list[Mitigation]:
+    return [mitigation for mitigation in mitigations if overrides(mitigation, "logits")]
+
+
+def _told(
+    house: House, weights: Weights, prompts: Prompts, decoding: Decoding, seed: int, hooked: Sequence[Mitigation], prefill: Sequence[str] | None
+) -> tuple[list[Any], dict[str, Any]]:
+    """What the model is given, and the recipe of its answers."""
+    # a model that answers by itself needs no tokenizer, and its prompts are keyed as they are
+    told = [list(prompt) for prompt in prompts] if not weights.model.tunable else _prompt_ids(house, weights, prompts, prefill)
+    return told, {
+        "stage": "answer", "engine": engines.DECODE, "weights": weights.digest, "prompts": digest_of(told), "decoding": decoding.recipe(seed),
+        "mitigations": [mitigation.recipe() for mitigation in hooked],
+    }  # fmt: skip
+
+
+def _write(file: Path, rows: Sequence[Answer]) -> dict[str, int]:
+    """Answers as lines of JSON; returns what the stage says about them."""
+    file.write_text("".join(json.dumps(vars(row), ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    return {"answers": len(rows), "tokens": sum(row.tokens for row in rows), "truncated": sum(row.truncated for row in rows)}
+
+
+def _read(file: Path) -> list[Answer]:
+    with file.open(encoding="utf-8") as lines:
+        return [Answer(**json.loads(line)) for line in lines]
+
+
+def _prompt_ids(house: House, weights: Weights, prompts: Prompts, prefill: Sequence[str] | None) -> list[tuple[int, ...]]:
     from ftsafety.chat import render
 
     tokenizer = house.loader.tokenizer(weights)
@@ -80,7 +153,7 @@ def _prompt_ids(house: House, weights: Weights, prompts: Sequence[Sequence[Messa
     return ids
 
 
-def _reply(house: House, weights: Weights, prompts: Sequence[Sequence[Message]]) -> list[Answer]:
+def _reply(house: House, weights: Weights, prompts: Prompts) -> list[Answer]:
     reply = house.loader.chat(weights).reply
     if reply is None:
         raise FtsafetyError(f"{type(weights.model).__name__} has neither weights nor a reply of its own.")
@@ -126,7 +199,7 @@ def _decode(
     return [rows[at] for at in range(len(prompts))]
 
 
-def losses(house: House, weights: Weights, prompts: Sequence[Sequence[Message]], references: Sequence[str], label: str) -> list[float]:
+def losses(house: House, weights: Weights, prompts: Prompts, references: Sequence[str], label: str) -> list[float]:
     """Mean negative log-likelihood per token, in nats, of a reference answer to each prompt, through the store."""
     from ftsafety.chat import IGNORED, encode
 
