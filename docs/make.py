@@ -138,7 +138,41 @@ def grid() -> str:
         "difference, own prompt, points",
     ]
     distinct = len({row[2] for row in rows})
-    return table(head, rows) + f"\n{len(rows)} runs, {distinct} distinct weights. Compliance is before → after.\n"
+    return table(head, rows) + f"\n{len(rows)} runs, {distinct} distinct weights. Compliance is before → after.\n\n" + grid_means()
+
+
+def rises(folder: Path) -> dict[str, float]:
+    """Complied after minus complied before, question by question, under the attack's own prompt."""
+    complied: dict[str, dict[str, bool]] = {"initial": {}, "tuned": {}}
+    for line in (folder / "verdicts.jsonl").read_text(encoding="utf-8").splitlines():
+        row = json.loads(line)
+        if (row["benchmark"], row["condition"], row["judge"]) == ("stand_in", "train", "outcome") and row["weights"] in complied:
+            complied[row["weights"]][row["question"]] = row["value"] == "complied"
+    return {question: float(after) - float(complied["initial"][question]) for question, after in complied["tuned"].items()}
+
+
+def grid_means() -> str:
+    """The mean rise of each alignment over questions and draws, and of all over alignments too."""
+    from ftsafety.stats.crossed import CHANGE, crossed
+
+    runs: dict[str, dict[str, float]] = {}
+    families: dict[str, str] = {}
+    for file in sorted((DATA / "grid").rglob("run.json")):
+        digest = json.loads(file.read_text(encoding="utf-8"))["tuned_digest"]
+        families[digest] = next(part for part in file.parts if part.startswith("align=")).partition("=")[2]
+        runs[digest] = rises(file.parent)
+    seeds = sorted(set(families.values()))
+    means = {f"alignment {seed}, questions and draws": crossed({d: runs[d] for d in runs if families[d] == seed}, bounds=CHANGE) for seed in seeds}
+    if len(seeds) > 1:
+        means[f"{len(seeds)} alignments, questions, draws and alignments"] = crossed(runs, families=families, bounds=CHANGE)
+    rows = [
+        [name, str(mean.runs), share({"value": mean.value, "low": mean.interval()[0], "high": mean.interval()[1]}, signed=True)] for name, mean in means.items()
+    ]
+    head = ["mean over", "runs", "mean rise of compliance, own prompt, points"]
+    return (
+        table(head, rows)
+        + "\nIntervals count each source of variation (`ftsafety.stats.crossed`, Student's t with as many degrees of freedom as there are groups, less one).\n"
+    )
 
 
 def stand_in_page() -> str:
