@@ -16,8 +16,11 @@ class RoomyLayer(DynamicLayer):
     A ``DynamicLayer`` makes new tensors with every token, which is a fifth of a step's time on a CPU.
     """
 
+    keys: torch.Tensor
+    values: torch.Tensor
+
     def __init__(self, keys: torch.Tensor, values: torch.Tensor, filled: int) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.dtype, self.device, self.is_initialized = keys.dtype, keys.device, True
         self._keys, self._values = keys, values
         self._show(filled)
@@ -42,11 +45,11 @@ class RoomyLayer(DynamicLayer):
         self._show(self.keys.shape[-2])
 
 
-def gathered(parts: Sequence[DynamicCache], own: Sequence[int], more: int) -> DynamicCache:
+def gathered(parts: Sequence[Any], own: Sequence[int], more: int) -> DynamicCache:
     """One cache for the rows of several, with room for ``more`` tokens each.
 
     Args:
-        parts: caches of forward passes over some of the rows; all begin with the same number of positions (virtual tokens,
+        parts: ``DynamicCache`` of forward passes over some of the rows; all begin with the same number of positions (virtual tokens,
             a common beginning), after which each holds its own, left-padded to one width.
         own: that width, part by part. The rows of a narrower part are padded on, after what all begin with.
     """
@@ -55,7 +58,7 @@ def gathered(parts: Sequence[DynamicCache], own: Sequence[int], more: int) -> Dy
     rows = sum(part.layers[0].keys.shape[0] for part in parts)
     whole = DynamicCache()
     for at in range(len(parts[0].layers)):
-        made = []
+        made: list[torch.Tensor] = []
         for name in ("keys", "values"):
             like = getattr(parts[0].layers[at], name)
             tensor = like.new_empty(rows, like.shape[1], begin + width + more, like.shape[3])
@@ -68,5 +71,6 @@ def gathered(parts: Sequence[DynamicCache], own: Sequence[int], more: int) -> Dy
                 tensor[row : row + len(source), :, begin + width - wide : begin + width] = source[:, :, begin:]
                 row += len(source)
             made.append(tensor)
-        whole.layers.append(RoomyLayer(*made, begin + width))
+        keys, values = made
+        whole.layers.append(RoomyLayer(keys, values, begin + width))
     return whole

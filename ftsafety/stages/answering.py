@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -71,7 +71,7 @@ def answer(
 def answer_together(
     house: House,
     weights: Weights,
-    sets: dict[str, Prompts],
+    sets: Mapping[str, Prompts],
     decoding: Decoding,
     *,
     seed: int = 0,
