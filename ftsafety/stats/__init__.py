@@ -4,6 +4,8 @@ All intervals are two-sided at 95 % unless a level is given. ``rates`` speaks fo
 and runs, which is what a claim about a method needs.
 """
 
+from ftsafety.stats.agreement import alpha, kappa
+from ftsafety.stats.calibrated import Confusion, Corrected, power_tuned, ppi, rogan_gladen
 from ftsafety.stats.crossed import CHANGE, RATE, Crossed, crossed, distinct
 from ftsafety.stats.dose import Budget, DoseResponse, dose_response
 from ftsafety.stats.equivalence import Equivalence, preserved_crossed, preserved_mean, preserved_rate
@@ -21,6 +23,8 @@ __all__ = [
     "Band",
     "Budget",
     "Components",
+    "Confusion",
+    "Corrected",
     "Crossed",
     "Design",
     "DoseResponse",
@@ -28,6 +32,7 @@ __all__ = [
     "Estimate",
     "Matched",
     "Point",
+    "alpha",
     "any_of_k",
     "best_width",
     "components",
@@ -36,14 +41,18 @@ __all__ = [
     "distinct",
     "dose_response",
     "holm",
+    "kappa",
     "matched",
     "mean",
     "null_band",
     "paired_mean",
     "paired_rate",
+    "power_tuned",
+    "ppi",
     "preserved_crossed",
     "preserved_mean",
     "preserved_rate",
     "questions_needed",
     "rate",
+    "rogan_gladen",
 ]
