@@ -38,6 +38,8 @@ class Mitigation(Component):
     """Of weights, gradients, activations, logits, pre, safe_rows, harmful_rows, pairs, preferences, judge."""
     exclusive: ClassVar[bool] = False
     """Owns the whole optimiser step; at most one per stage."""
+    dense: ClassVar[bool] = False
+    """Whether ``repair`` edits whole weights, an adapter merged into them, instead of what the strategy saved."""
 
     def check(self, judges: Mapping[str, Judge]) -> None:
         """Refuse settings that make no sense, before anything loads; ``judges`` are those of the run."""

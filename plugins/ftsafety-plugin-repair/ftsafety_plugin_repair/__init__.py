@@ -1,0 +1,1 @@
+"""A plugin: weight edits after tuning as mitigations. ``conf/mitigation`` holds its options."""

@@ -1,0 +1,79 @@
+"""RESTA: what telling the start model apart from an unaligned twin of it gives is added to the tuned weights (Bhardwaj et al. 2024).
+
+The twin is the start model tuned on pairs of a request that is to be declined and an answer that goes along. The shipped pairs are the
+stand-in's and harmless; a twin that one has already is named instead.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ftsafety import stand_in
+from ftsafety.context import Context, Substage
+from ftsafety.errors import ConfigError
+from ftsafety.model import Model
+from ftsafety.row import PLAIN, Row
+from ftsafety.settings import Tuning
+from ftsafety.source import Sourced
+from ftsafety.strategy import Strategy
+from ftsafety_plugin_repair.edit import Tensors, refuse_weightless, weights_of
+from ftsafety_plugin_repair.safety_vector import SafetyVector
+
+if TYPE_CHECKING:
+    from ftsafety.judge import Judge
+
+QUESTIONS, ANSWERS = ("question", "instruction", "prompt"), ("answer", "output", "response", "completion")
+"""Column names of a request and of the answer that goes along with it."""
+
+
+@dataclass(kw_only=True)
+class Resta(Sourced, SafetyVector):
+    """The start weights minus those of an unaligned twin are added to the tuned weights."""
+
+    source = "Bhardwaj et al. 2024 (arXiv 2402.11746); its code, github.com/declare-lab/resta, could not be read"
+    fidelity = "the sum as in the paper's abstract; twin, scale and what DARE thins are unverified"
+
+    unaligned: Model | None = None
+    """The twin, where one has it; null trains it on the rows of ``path`` or ``hub``, or on the shipped stand-in pairs."""
+    strategy: Strategy
+    """How the twin is trained."""
+    tuning: Tuning
+    """For how long."""
+
+    def recipe(self) -> dict[str, Any]:
+        return {**super().recipe(), "tuning": self.tuning.whole_recipe()}
+
+    @property
+    def shipped(self) -> bool:
+        """Whether the twin's rows are the shipped ones."""
+        return self.path is None and self.hub is None
+
+    def files(self) -> list[Path]:
+        return [stand_in.FOLDER / "attack.jsonl"] if self.shipped else super().files()
+
+    def check(self, judges: Mapping[str, Judge]) -> None:
+        super().check(judges)
+        refuse_weightless(self.unaligned, f"{self.option}.unaligned")
+        if not self.strategy.merges:
+            raise ConfigError(f"{self.option}.strategy={type(self.strategy).__name__} can't be merged into the weights; choose e.g. lora or full for the twin.")
+        self.strategy.check(f"{self.option}.strategy")
+        self.tuning.check(f"{self.option}.tuning")
+        if self.unaligned is None:
+            self._rows()
+
+    def prepare(self, context: Context) -> dict[str, Any]:
+        """Nothing to remember: the twin is trained here, and found in the store when it is wanted."""
+        if not self.off and self.unaligned is None:
+            self.less_safe(context)
+        return {}
+
+    def less_safe(self, context: Context) -> Tensors:
+        if self.unaligned is not None:
+            return weights_of(self.unaligned)
+        return context.tune(Substage("unaligned", self._rows(), self.strategy, self.tuning))
+
+    def _rows(self) -> list[Row]:
+        return [PLAIN.row(record.where, record.text(*QUESTIONS), record.text(*ANSWERS)) for record in self.records()]
