@@ -58,7 +58,7 @@ class Store:
         self.same_platform = same_platform
         """Put the platform into keys, so that another machine's artifacts are never taken."""
         self.used: set[tuple[str, str]] = set()
-        """(kind, key) of every artifact that was asked for, for ``refs/``."""
+        """(kind, key) of every artifact that was found or made, for ``refs/``."""
 
     def key(self, recipe: dict[str, Any]) -> str:
         """The key of a recipe."""
@@ -67,8 +67,9 @@ class Store:
     def get(self, kind: str, recipe: dict[str, Any]) -> Artifact | None:
         """The artifact of a recipe, if it is there."""
         key = self.key(recipe)
-        self.used.add((kind, key))
-        return self._read(kind, key)
+        if found := self._read(kind, key):
+            self.used.add((kind, key))
+        return found
 
     def make(
         self, kind: str, recipe: dict[str, Any], compute: Callable[[Path, Path], dict[str, Any]], on_wait: Callable[[str], None] = lambda who: None
@@ -88,7 +89,7 @@ class Store:
             shutil.rmtree(partial, ignore_errors=True)
             return found
         with lease(self.folder / "leases" / f"{kind}-{key}", lambda: self._read(kind, key) is not None, on_wait):
-            if found := self._read(kind, key):
+            if found := self.get(kind, recipe):
                 return found
             started = time.monotonic()
             partial.mkdir(parents=True, exist_ok=True)
@@ -107,6 +108,7 @@ class Store:
             made = self._read(kind, key)
         if made is None:
             raise StoreError(f"{self._place(kind, key)} vanished while it was published; run the same command again.")
+        self.used.add((kind, key))
         return Artifact(made.folder, made.key, made.digest, made.manifest, reused=not mine)
 
     def _place(self, kind: str, key: str) -> Path:
