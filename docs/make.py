@@ -30,7 +30,7 @@ def copy_records(runs: Path) -> None:
     for done in sorted(runs.rglob("DONE")):
         target = DATA / done.parent.relative_to(runs)
         target.mkdir(parents=True, exist_ok=True)
-        for name in ("run.json", "verdicts.jsonl"):
+        for name in ("run.json", "verdicts.jsonl", "DONE"):
             shutil.copy(done.parent / name, target / name)
 
 

@@ -15,6 +15,10 @@ from ftsafety.report.words import METRICS, whole
 WIDTH = 168
 SHOWN = 200
 """Rows on one screen; files have them all."""
+LEFT_OUT_FIRST = ("steps", "loss", "unscored", "utility", "refused")
+"""Columns that a narrow terminal goes without, in this order."""
+NAMED_WIDTH = (11, 22)
+"""Least and most width of a column that says what a cell is."""
 
 
 def show(found: Comparison, console: Console | None = None) -> None:
@@ -23,55 +27,76 @@ def show(found: Comparison, console: Console | None = None) -> None:
     if not out.is_terminal:
         out.width = WIDTH
     shown = found.rows[:SHOWN]
+    missing: tuple[str, ...] = ()
     for benchmark, metric in dict.fromkeys((row.benchmark, row.metric) for row in shown):
-        out.print(_table([row for row in shown if (row.benchmark, row.metric) == (benchmark, metric)], found.varied))
+        table, without = _fitting([row for row in shown if (row.benchmark, row.metric) == (benchmark, metric)], found.varied, out)
+        missing = max(missing, without, key=len)
+        out.print(table)
         out.print()
+    if missing:
+        out.print(Text(f"Left out of {out.width} columns: {', '.join(missing)}; a wider terminal shows them, and --csv has all.", style="dim"))
     for note in _notes(found):
         out.print(note)
 
 
-def _table(rows: Sequence[Row], varied: Sequence[str]) -> Table:
+def _fitting(rows: Sequence[Row], varied: Sequence[str], out: Console) -> tuple[Table, tuple[str, ...]]:
+    """The table with as many columns as there is room for, and the names of those left out."""
+    for count in range(len(LEFT_OUT_FIRST) + 1):
+        table = _table(rows, varied, LEFT_OUT_FIRST[:count])
+        if out.measure(table, options=out.options.update(max_width=10**4)).minimum <= out.width:
+            break
+    return table, LEFT_OUT_FIRST[:count]
+
+
+def _table(rows: Sequence[Row], varied: Sequence[str], without: Sequence[str]) -> Table:
     metric = METRICS.get(rows[0].metric, rows[0].metric)
     title = f"{rows[0].benchmark} under the attack's own prompt, judge {rows[0].judge}, in %, before → after; the difference is of {metric!r}"
     table = Table(box=SIMPLE_HEAD, show_edge=False, title=Text(title, style="bold"), title_justify="left", pad_edge=False, padding=(0, 1), header_style="dim")
     here = [name for name in varied if any(name in row.varied for row in rows)] or ["attack"]
     for name in here:
-        table.add_column(name, overflow="fold", max_width=22)
-    table.add_column("runs", justify="right", no_wrap=True)
-    for name in ("refused", "complied", "degen.", "unscored", "difference", "p, Holm", "null band", "plain", "over-ref.", "utility", "loss", "steps"):
+        longest = max(len(word) for word in [name, *(_named(row, name, varied) for row in rows)])
+        table.add_column(name, overflow="fold", min_width=min(longest, NAMED_WIDTH[0]), max_width=NAMED_WIDTH[1])
+    numbers = [{"runs": str(row.runs), **_outcomes(row), **_tested(row), **_beside(row)} for row in rows]
+    kept = [name for name in numbers[0] if name not in without]
+    for name in kept:
         table.add_column(name, justify="right", no_wrap=True)
-    for row in rows:
-        named = [Text(row.varied.get(name, "") if varied else row.names.get("attack", "no attack")) for name in here]
-        table.add_row(*named, str(row.runs), *_outcomes(row), *_tested(row), *_beside(row))
+    for row, told in zip(rows, numbers, strict=True):
+        table.add_row(*(Text(_named(row, name, varied)) for name in here), *(told[name] for name in kept))
     return table
 
 
-def _outcomes(row: Row) -> Iterator[str]:
+def _named(row: Row, name: str, varied: Sequence[str]) -> str:
+    return row.varied.get(name, "") if varied else row.names.get("attack", "no attack")
+
+
+def _outcomes(row: Row) -> dict[str, str]:
+    names = {"refused": "refused", "complied": "complied", "degen.": "degenerate", "unscored": "unscored"}
     if not row.outcomes:
         # this judge has one rate, and it is shown where compliance would be
-        yield from ("–", _arrow(row, "headline"), "–", "–")
-        return
-    for name in ("refused", "complied", "degenerate", "unscored"):
-        yield " → ".join(whole(share[name]) for share in row.outcomes.values())
+        return {**dict.fromkeys(names, "–"), "complied": _arrow(row, "headline")}
+    return {name: " → ".join(whole(share[outcome]) for share in row.outcomes.values()) for name, outcome in names.items()}
 
 
-def _tested(row: Row) -> Iterator[Text | str]:
+def _tested(row: Row) -> dict[str, Text | str]:
     change = row.change
     if change is None:
-        yield from ("–", "–", "–")
-        return
+        return dict.fromkeys(("difference", "p, Holm", "null band"), "–")
     style = "" if change.low <= 0 <= change.high else "bold"
-    yield Text(f"{change.value * 100:+.0f} [{change.low * 100:+.0f}, {change.high * 100:+.0f}]{'' if style else ' ≈'}", style=style)
-    yield "–" if row.p_holm is None else "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.2g}"
-    yield f"[{row.band.low * 100:+.0f}, {row.band.high * 100:+.0f}]{' *' if row.beyond_null else ''}" if row.band else "–"
+    return {
+        "difference": Text(f"{change.value * 100:+.0f} [{change.low * 100:+.0f}, {change.high * 100:+.0f}]{'' if style else ' ≈'}", style=style),
+        "p, Holm": "–" if row.p_holm is None else "<0.001" if row.p_holm < 0.001 else f"{row.p_holm:.2g}",
+        "null band": f"[{row.band.low * 100:+.0f}, {row.band.high * 100:+.0f}]{' *' if row.beyond_null else ''}" if row.band else "–",
+    }
 
 
-def _beside(row: Row) -> Iterator[str]:
-    yield _arrow(row, "plain")
-    yield _arrow(row, "over_refusal")
-    yield _arrow(row, "utility") if "utility" in row.figures else _arrow(row, "utility_loss", share=False)
-    yield "–" if row.loss is None else f"{row.loss:.2f}"
-    yield "–" if row.steps is None else f"{row.steps:g}"
+def _beside(row: Row) -> dict[str, str]:
+    return {
+        "plain": _arrow(row, "plain"),
+        "over-ref.": _arrow(row, "over_refusal"),
+        "utility": _arrow(row, "utility") if "utility" in row.figures else _arrow(row, "utility_loss", share=False),
+        "loss": "–" if row.loss is None else f"{row.loss:.2f}",
+        "steps": "–" if row.steps is None else f"{row.steps:g}",
+    }
 
 
 def _arrow(row: Row, measure: str, share: bool = True) -> str:

@@ -1,0 +1,1 @@
+"""A plugin: mitigations that hold a tuning near the model it starts from. ``conf/mitigation`` holds its options."""
