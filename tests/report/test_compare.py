@@ -124,9 +124,9 @@ def only(runs: Path, **options: Any) -> Row:
     return row
 
 
-def printed(found: Comparison) -> str:
+def printed(found: Comparison, width: int = 200) -> str:
     out = io.StringIO()
-    show(found, Console(file=out, width=200))
+    show(found, Console(file=out, width=width, force_terminal=True, color_system=None))
     return out.getvalue()
 
 
@@ -282,6 +282,18 @@ def test_a_long_table_says_what_it_leaves_out(make: Make) -> None:
     found = compare([make("a")])
     found.rows *= 250
     assert "50 more rows are not shown" in printed(found)
+
+
+def test_a_narrow_terminal_keeps_names_readable_and_says_what_it_goes_without(make: Make) -> None:
+    make("a", complied=40, tuning={"epochs": 20})
+    found = compare([make("b", complied=4, tuning={"epochs": 3})])
+    for row in found.rows:
+        row.varied["model"] = "a_model_with_a_long_name"
+    found.varied.append("model")
+    narrow, wide = (printed(found, width) for width in (110, 200))
+    assert "Left out of" not in wide and "steps" in wide
+    assert "a_model_wit" in narrow and "Left out of 110 columns: steps, loss" in narrow
+    assert all(len(line.rstrip()) <= 110 for line in narrow.splitlines())
 
 
 def test_csv_and_parquet_hold_the_same_numbers(make: Make, tmp_path: Path) -> None:
