@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from ftsafety.chat import common_beginning
+from ftsafety.kv_cache import gathered, repeated
 from ftsafety.thin import ThinProducts
 
 SHARED_PREFIX_MIN = 8
@@ -115,8 +116,6 @@ def _prefill(module: Any, prompts: Sequence[Prompt], pad: int, device: torch.dev
     """
     from transformers import DynamicCache
 
-    from ftsafety.kv_cache import gathered
-
     prefix, begun = _begun(module, prompts, device, share)
     most = PASS_TOKENS[0 if device.type == "cpu" else 1]
     parts, widths, scores = [], [], []
@@ -129,7 +128,7 @@ def _prefill(module: Any, prompts: Sequence[Prompt], pad: int, device: torch.dev
         mask = [[1] * prefix + [0] * n + [1] * (width - n) for n in pads]
         seen = torch.tensor(mask, device=device)
         positions = (seen.cumsum(-1) - 1).clamp(min=0)[:, prefix:]
-        cache = DynamicCache() if begun is None else _repeated(begun, len(some))
+        cache = DynamicCache() if begun is None else repeated(begun, len(some))
         result = module(input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True, logits_to_keep=1)
         parts.append(result.past_key_values)
         widths.append(width)
@@ -149,16 +148,6 @@ def _begun(module: Any, prompts: Sequence[Prompt], device: torch.device, share: 
         return 0, None
     ids = torch.tensor([prompts[0][:prefix]], device=device)
     return prefix, module(input_ids=ids, past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1).past_key_values
-
-
-def _repeated(cache: Any, rows: int) -> Any:
-    """A one-row cache for several rows, without a copy."""
-    from transformers import DynamicCache
-
-    every = DynamicCache()
-    for at, layer in enumerate(cache.layers):
-        every.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), at)
-    return every
 
 
 def _passes(lengths: Sequence[int], most: int) -> list[range]:
@@ -221,7 +210,7 @@ def answer_losses(
         # the token before an answer scores its first one
         first = min(len(rows[at][0]) for at in part) - 1
         keep = torch.arange(first - prefix, width - 1 - prefix, device=device)
-        cached: dict[str, Any] = {"use_cache": False} if begun is None else {"past_key_values": _repeated(begun, len(part)), "use_cache": True}
+        cached: dict[str, Any] = {"use_cache": False} if begun is None else {"past_key_values": repeated(begun, len(part)), "use_cache": True}
         logs = module(input_ids=ids, attention_mask=mask, logits_to_keep=keep, **cached).logits.float().log_softmax(-1)
         for row, at in enumerate(part):
             prompt, answer = rows[at]

@@ -45,6 +45,15 @@ class RoomyLayer(DynamicLayer):
         self._show(self.keys.shape[-2])
 
 
+def repeated(cache: Any, rows: int) -> DynamicCache:
+    """A one-row cache for several rows: its tensors are shown again, with their gradient, and not copied until something is added."""
+    # a plain cache: one made from a sliding-window model's configuration would drop keys
+    every = DynamicCache()
+    for at, layer in enumerate(cache.layers):
+        every.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), at)
+    return every
+
+
 def gathered(parts: Sequence[Any], own: Sequence[int], more: int) -> DynamicCache:
     """One cache for the rows of several, with room for ``more`` tokens each.
 

@@ -86,10 +86,7 @@ def expanded_cache(model: Any, micro: dict[str, torch.Tensor], prefix: int) -> A
     """Keys and values of the first ``prefix`` tokens, computed once, with their gradient, for every row."""
     from transformers import DynamicCache
 
+    from ftsafety.kv_cache import repeated
+
     cache = model(input_ids=micro["input_ids"][:1, :prefix], past_key_values=DynamicCache(), use_cache=True, logits_to_keep=1).past_key_values
-    # a plain cache: one made from a sliding-window model's configuration would drop keys
-    every = DynamicCache()
-    rows = len(micro["input_ids"])
-    for at, layer in enumerate(cache.layers):
-        every.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), at)
-    return every
+    return repeated(cache, len(micro["input_ids"]))
