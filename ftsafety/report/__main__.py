@@ -1,6 +1,6 @@
 """``python -m ftsafety.report RUN_FOLDER...`` writes the pages of finished runs again, without a model.
 
-``python -m ftsafety.report RUNS... [--csv FILE] [--parquet FILE] [--latex FILE]`` compares the finished runs below these folders.
+``python -m ftsafety.report RUNS... [--csv|--parquet|--latex|--html FILE] [--figures DIR]`` compares the finished runs below these folders.
 ``python -m ftsafety.report RUNS... --expect qi2024/table2`` prints the finished runs below these folders beside a paper's table.
 """
 
@@ -20,7 +20,7 @@ def main(folders: list[str]) -> int:
     """Write each folder's page and print its path, or compare what is below the folders, or print it beside a paper's table; 1 for no finished run."""
     if not folders or folders[0] in ("-h", "--help"):
         print("python -m ftsafety.report RUN_FOLDER...   writes report.html of each finished run again")
-        print("python -m ftsafety.report RUNS... [--csv FILE] [--parquet FILE] [--latex FILE] [--controls]   compares the runs below these folders")
+        print("python -m ftsafety.report RUNS... [--csv|--parquet|--latex|--html FILE] [--figures DIR] [--controls]   compares the runs below these folders")
         print("python -m ftsafety.report RUNS... --expect qi2024/table2   prints the runs below these folders beside a paper's table")
         return 0 if folders else 1
     if "--expect" in folders:

@@ -1,23 +1,33 @@
-"""``python -m ftsafety.report RUNS... [--csv FILE] [--parquet FILE] [--latex FILE] [--controls]``: many finished runs, compared."""
+"""``python -m ftsafety.report RUNS... [--csv|--parquet|--latex|--html FILE] [--figures DIR] [--controls]``: many finished runs, compared."""
 
 from __future__ import annotations
 
 import argparse
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from rich.console import Console
 from rich.text import Text
 
 from ftsafety.errors import FtsafetyError
 
+if TYPE_CHECKING:
+    from ftsafety.report.compare import Comparison
+
 
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m ftsafety.report", description="Compare finished runs: a table, and files with every number.")
     top.add_argument("runs", type=Path, nargs="+", metavar="RUNS", help="folders with finished runs in them or below")
-    for name, what in (("csv", "every number as CSV"), ("parquet", "the same as Parquet"), ("latex", "tables in the paper's layout")):
+    for name, what in (
+        ("csv", "every number as CSV"),
+        ("parquet", "the same as Parquet"),
+        ("latex", "tables in the paper's layout"),
+        ("html", "one page with figures, the table, and any two cells side by side"),
+    ):
         top.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
+    top.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files into this folder")
     top.add_argument("--controls", action="store_true", help="give controls (null_self, neutral, shuffled, ...) rows of their own, too")
     return top
 
@@ -37,7 +47,21 @@ def main(arguments: Sequence[str]) -> int:
             if file:
                 write(found, file)
                 print(file)
+        if chosen.html or chosen.figures:
+            _page(found, chosen)
     except FtsafetyError as error:
         Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
         return 1
     return 0
+
+
+def _page(found: Comparison, chosen: argparse.Namespace) -> None:
+    from ftsafety.report.many import Page
+
+    page = Page(found, chosen.runs)
+    if chosen.html:
+        page.write(chosen.html)
+        print(chosen.html)
+    if chosen.figures:
+        for path in page.write_figures(chosen.figures):
+            print(path)
