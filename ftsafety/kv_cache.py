@@ -13,7 +13,7 @@ from transformers.cache_utils import DynamicLayer
 class RoomyLayer(DynamicLayer):
     """One layer's keys and values, ``[rows, heads, room, size]``, of which the first ``filled`` positions are in use.
 
-    A ``DynamicLayer`` makes new tensors with every token, which is a fifth of a step's time on a CPU.
+    A ``DynamicLayer`` makes new tensors with every token, which took a tenth of a step's time on two CPU cores (66 rows of about 120 tokens).
     """
 
     keys: torch.Tensor

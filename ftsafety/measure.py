@@ -90,11 +90,12 @@ def measure(
         return f"{label}: {asking.benchmark}, {asking.condition}"
 
     # what is asked in the same words begins alike and is decoded together; a conversation that goes on has to wait
+    known: dict[Asking, list[Talk]] = {}
     for wording in dict.fromkeys(asking.wording for asking in plan):
         alike = [asking for asking in plan if asking.wording == wording and not isinstance(benchmarks[asking.benchmark], Rated)]
-        sets = {name_of(asking): sent([list(wording.ask(q.text)) for q in benchmarks[asking.benchmark].questions()]) for asking in alike}
-        if len(sets) > 1:
-            about = f"{label}: {alike[0].condition}"
+        known |= {asking: sent([list(wording.ask(question.text)) for question in benchmarks[asking.benchmark].questions()]) for asking in alike}
+        if len(alike) > 1:
+            sets, about = {name_of(asking): known[asking] for asking in alike}, f"{label}: {alike[0].condition}"
             answer_together(house, weights, sets, decoding, seed=seed, label=about, mitigations=mitigations, context=context, prefill=prefill)
     asked = []
     for asking in plan:
@@ -102,9 +103,10 @@ def measure(
         questions = benchmark.questions()
         name = name_of(asking)
         goes_on = benchmark.goes_on() if isinstance(benchmark, Rated) else [None] * len(questions)
+        ready = known.get(asking)
 
-        def ask(texts: Sequence[str], prompts: list[Talk], about: str = name) -> tuple[list[Talk], list[Answer]]:
-            prompts = sent(prompts)
+        def ask(texts: Sequence[str], bare: list[Talk], about: str = name, told: list[Talk] | None = ready) -> tuple[list[Talk], list[Answer]]:
+            prompts = sent(bare) if told is None else told
             begun = [prefill] * len(prompts) if prefill else None
             said = answer(house, weights, prompts, decoding, seed=seed, label=about, mitigations=mitigations, context=context, prefill=begun)
             for mitigation in mitigations:

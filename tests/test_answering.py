@@ -8,6 +8,8 @@ from typing import Any
 import pytest
 
 from ftsafety import decode
+from ftsafety.context import Context
+from ftsafety.mitigation import Mitigation
 from ftsafety.model.tiny import Tiny
 from ftsafety.row import PLAIN, Wording
 from ftsafety.settings import Decoding
@@ -39,6 +41,17 @@ def batches(monkeypatch: pytest.MonkeyPatch) -> list[int]:
 
     monkeypatch.setattr(decode, "decode_batch", counted)
     return sizes
+
+
+class Polite(Mitigation):
+    """Says please, and counts how often."""
+
+    def __init__(self) -> None:
+        self.asked = 0
+
+    def ask(self, messages: Any, context: Context) -> Any:
+        self.asked += 1
+        return [*messages[:-1], {"role": "user", "content": f"Please. {messages[-1]['content']}"}]
 
 
 def tiny(house: House) -> Weights:
@@ -116,6 +129,7 @@ def test_a_wording_is_one_batch_in_a_measurement(house: House, batches: list[int
 
     benchmarks: Any = {"stand_in": StandIn(per_category=1), "stand_in_allowed": StandInAllowed(per_category=1)}
     plan = askings(benchmarks, {"polite": Wording(wrap="Please: {question}")})
-    asked = measure(house, tiny(house), "initial", benchmarks, plan, {}, Decoding(max_new_tokens=2), 0)
-    assert batches == [22, 22, 22]
+    polite = Polite()
+    asked = measure(house, tiny(house), "initial", benchmarks, plan, {}, Decoding(max_new_tokens=2), 0, [polite], Context(0))
+    assert batches == [22, 22, 22] and polite.asked == 66
     assert [one.asking for one in asked] == plan and all(len(one.answers) == 11 for one in asked)
