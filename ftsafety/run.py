@@ -39,7 +39,7 @@ def run(cell: Cell) -> Run:
         FtsafetyError: bad rows, too many unread answers, a loss that is not finite; what was done is kept.
     """
     # told once: a file that changes while the run is under way must not change what the run says it was
-    recipe, name, folder = cell.recipe(), cell.id, Path(cell.paths.runs) / cell.folder_name
+    recipe, cell_id, folder = cell.recipe(), cell.id, Path(cell.paths.runs) / cell.folder_name
     refuse_secrets(recipe)
     if done := _finished(cell, folder):
         return done
@@ -86,9 +86,9 @@ def run(cell: Cell) -> Run:
         if raw := cell.model.raw():
             asked["raw"] = ask(house.loader.weights(raw), "raw")
         controls |= _prefilled(cell, ask, house, start, asks)
-        for name, twin in cell.twins().items():
-            say(f"control: {name}")
-            controls[name] = _summary(run(twin))
+        for control, twin in cell.twins().items():
+            say(f"control: {control}")
+            controls[control] = _summary(run(twin))
     for one in asked.values():
         check_unscored(one, cell.max_unscored)
 
@@ -96,7 +96,7 @@ def run(cell: Cell) -> Run:
     rows_told = [row for label, one in asked.items() for row in verdict_rows(label, one)]
     data = {
         "ftsafety": 1,
-        "cell": name,
+        "cell": cell_id,
         "names": cell.names,
         "scope": {"name": cell.model.scope, "text": stand_in.SCOPE if cell.model.scope == "stand_in" else ""},
         "policy": {"name": cell.policy.name, "version": cell.policy.version, "names": cell.policy.names()},
@@ -122,7 +122,7 @@ def run(cell: Cell) -> Run:
     record = Run(folder, data, rows_told)
     record.save(_config_text(cell))
     publish_json(folder / "evidence.json", evidence(cell, house, start, rows, asked))
-    refer(house.store, folder, name, cell.seed, cell.judges.values())
+    refer(house.store, folder, cell_id, cell.seed, cell.judges.values())
     record.finish()
     return record
 

@@ -146,6 +146,7 @@ def test_controls_join_the_record_of_a_finished_run(tmp_path: Path) -> None:
     assert plain.data["controls"] == {}
     controlled = run(dataclasses.replace(cell, controls=True))
     assert not controlled.reused and controlled.folder == plain.folder and in_words(controlled) == in_words(plain)
+    assert controlled.data["cell"] == cell.id == (controlled.folder / "DONE").read_text().strip()
     controls = controlled.data["controls"]
     assert set(controls) == {"prefill", "null_self", "neutral", "no_prefix", "shuffled"}
     assert all(set(entry) == RESULT for control in controls.values() for entry in control["results"])
