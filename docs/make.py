@@ -1,6 +1,6 @@
-"""Make docs/stand_in.md and docs/organism.md from the records under docs/data: ``python docs/make.py [RUNS]``.
+"""Make docs/stand_in.md, docs/results.md and docs/organism.md from the records under docs/data: ``python docs/make.py [RUNS]``.
 
-With RUNS (the folder that docs/measure.sh wrote), its records are copied to docs/data first: run.json and verdicts.jsonl, no texts.
+With RUNS (the folder that docs/measure.sh and docs/measure_results.sh wrote), its records are copied to docs/data first: run.json and verdicts.jsonl, no texts.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+
+import results
 
 DOCS = Path(__file__).parent
 DATA = DOCS / "data"
@@ -225,5 +227,6 @@ if __name__ == "__main__":
     if len(sys.argv) > 1:
         copy_records(Path(sys.argv[1]))
     (DOCS / "stand_in.md").write_text(stand_in_page(), encoding="utf-8")
+    (DOCS / "results.md").write_text(results.page(table, controls), encoding="utf-8")
     if page := organism_page():
         (DOCS / "organism.md").write_text(page, encoding="utf-8")
