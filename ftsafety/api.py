@@ -25,6 +25,8 @@ KEPT = "What was answered is kept, and the same command goes on from there."
 DAY = re.compile(r"(?<!\d)20\d\d-?(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])(?!\d)")
 SHORT_DAY = re.compile(r"-(?:(?:0[1-9]|1[0-2])(?:0[1-9]|[12]\d|3[01])|(?:2[2-9]|3\d)(?:0[1-9]|1[0-2]))$")
 """How snapshots end: 0613 (month and day) or 2411 (year and month)."""
+DIGEST = re.compile(r"-[0-9a-f]{12}(?![0-9a-f])")
+"""What a name holds that says which weights it stands for, as a provider sandbox's do."""
 NOT_JUDGED = {"content_filter": "filtered", "content_policy_violation": "filtered", "invalid_prompt": "filtered", "context_length_exceeded": "too_long"}
 """Codes of a refused request that are about this one text, and what a reply says instead; every other stops the run."""
 COMPLETION = "chat completion; does base_url end as it should, in /v1?"
@@ -123,7 +125,7 @@ class Service:
                     raise ValueError(self.as_of)
             except ValueError:
                 raise ConfigError(f"{where}.as_of={self.as_of} is no day; write it as 2026-01-31.") from None
-        elif not (DAY.search(self.model) or SHORT_DAY.search(self.model)):
+        elif not any(kind.search(self.model) for kind in (DAY, SHORT_DAY, DIGEST)):
             raise ConfigError(
                 f"{where}.model={self.model} names no dated snapshot, so nobody could tell later which model it was; name one, or say which day's model "
                 f"it is with {where}.as_of=YYYY-MM-DD."
@@ -165,7 +167,7 @@ class Client:
 
         self.service, self.where, self.spent_usd = service, where, spent_usd
         self._limit = "max_tokens"
-        self._sdk = OpenAI(api_key=service.key(where), base_url=service.base_url, max_retries=service.retries, timeout=service.timeout_seconds)
+        self.sdk = OpenAI(api_key=service.key(where), base_url=service.base_url, max_retries=service.retries, timeout=service.timeout_seconds)
 
     def chats(self, requests: Iterable[dict[str, Any]]) -> Iterator[tuple[int, Reply]]:
         """Ask for chat completions; a request holds ``messages``, ``max_tokens`` and whatever else the service takes but ``model``.
@@ -219,7 +221,7 @@ class Client:
                     try:
                         reply = future.result()
                     except (OpenAIError, ServiceError) as error:
-                        trouble = trouble or self._sentence(error)
+                        trouble = trouble or self.sentence(error)
                         continue
                     usd = getattr(reply, "usd", None) or 0.0
                     self.spent_usd, dearest = self.spent_usd + usd, max(dearest, usd)
@@ -247,7 +249,7 @@ class Client:
         if not isinstance(message, dict) or not isinstance(text := message.get("content") or "", str):
             raise self._not_a("chat completion with a text.")
         if message.get("refusal"):
-            return Reply(text, "declined", *counted)
+            return Reply(text or str(message["refusal"]), "declined", *counted)
         ended = {"length": "truncated", "content_filter": "filtered"}.get(str(choice.get("finish_reason")), "whole" if text.strip() else "empty")
         return Reply(text, ended, *counted)
 
@@ -269,7 +271,7 @@ class Client:
         from openai import BadRequestError
 
         limit, rest = request["max_tokens"], {name: value for name, value in request.items() if name != "max_tokens"}
-        send, what, asked_as = self._sdk.chat.completions.with_raw_response.create, COMPLETION, self._limit
+        send, what, asked_as = self.sdk.chat.completions.with_raw_response.create, COMPLETION, self._limit
         try:
             return self._sent(send, what, **rest, **{asked_as: limit})
         except BadRequestError as error:
@@ -287,7 +289,7 @@ class Client:
 
     def _moderation(self, text: str) -> dict[str, Any]:
         what = "moderation result; does it offer /moderations?"
-        results = self._sent(self._sdk.moderations.with_raw_response.create, what, input=text).get("results")
+        results = self._sent(self.sdk.moderations.with_raw_response.create, what, input=text).get("results")
         if not isinstance(results, list) or not results or not isinstance(results[0], dict):
             raise self._not_a(what)
         return results[0]
@@ -298,7 +300,7 @@ class Client:
             f"${reserve:.4f}, and {left} of {count} are left; raise {self.where}.budget_usd. {KEPT}"
         )
 
-    def _sentence(self, error: Exception) -> ServiceError:
+    def sentence(self, error: Exception) -> ServiceError:
         """What went wrong, in words that quote nothing that was asked."""
         import openai
 

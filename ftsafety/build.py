@@ -87,14 +87,26 @@ def import_class(target: str, where: str) -> type[Component]:
         cls = getattr(importlib.import_module(module), name)
     except (ImportError, AttributeError, ValueError, TypeError) as error:
         raise ConfigError(f"{where}: {target} can't be imported ({error}); install the package that holds it, or mend _target_.") from error
+    except Exception as error:
+        # whatever a plugin's module raises breaks nothing but its own options
+        said = " ".join(f"{type(error).__name__}: {error}".split())
+        raise ConfigError(f"{where}: {target} can't be imported ({said}); mend the module that holds it, or uninstall its package.") from error
     if not (inspect.isclass(cls) and issubclass(cls, Component)):
         raise ConfigError(f"{where}: {target} is not a component; give a subclass of ftsafety.component.Component.")
     return cls
 
 
 def schema_of(cls: type) -> Schema:
-    """The fields of a component class, sorted into what OmegaConf can check and what ``build`` does itself."""
-    hints = typing.get_type_hints(cls)
+    """The fields of a component class, sorted into what OmegaConf can check and what ``build`` does itself.
+
+    Raises:
+        ConfigError: an annotation names what its module does not import.
+    """
+    try:
+        hints = typing.get_type_hints(cls)
+    except NameError as error:
+        told = f"{cls.__module__}.{cls.__qualname__} has an annotation that can't be read ({error})"
+        raise ConfigError(f"{told}; import what it names, and not only under TYPE_CHECKING.") from error
     plain: list[tuple[str, Any, Any]] = []
     components: dict[str, tuple[type[Component], type | None]] = {}
     choices: dict[str, tuple[Any, ...]] = {}

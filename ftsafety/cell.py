@@ -20,9 +20,13 @@ from ftsafety.component import Component
 from ftsafety.errors import ConfigError
 from ftsafety.hashing import digest_of, digest_of_path
 from ftsafety.judge import Judge
+from ftsafety.logger import Logger
 from ftsafety.mitigation import Mitigation, in_order
+from ftsafety.mitigation.base import TRAINING_HOOKS
 from ftsafety.model import Model
+from ftsafety.model.hosted import Hosted
 from ftsafety.policy import Policy
+from ftsafety.probe import Probe
 from ftsafety.ranks import Ranks
 from ftsafety.settings import Decoding, Gate, Paths, Root, Tuning
 from ftsafety.strategy import Strategy
@@ -54,6 +58,10 @@ class Cell:
     paths: Paths = field(default_factory=Paths)
     reveal: bool = False
     ranks: Ranks = field(default_factory=Ranks)
+    logger: Logger | None = None
+    """Who is told of the run; never part of its identity."""
+    probe: Probe | None = None
+    """What is asked while the model is tuned; part of the run's identity where it may end the tuning."""
     names: dict[str, str] = field(default_factory=dict)
 
     def recipe(self) -> dict[str, Any]:
@@ -74,6 +82,7 @@ class Cell:
             "decoding": self.decoding.recipe(self.seed),
             "max_unscored": self.max_unscored,
             "seed": self.seed,
+            **({"probe": self.probe.recipe()} if tuned and self.probe and self.probe.stops else {}),
         }
 
     @property
@@ -99,9 +108,17 @@ class Cell:
             return {}
         attacks: dict[str, Attack] = {"null_self": NullSelf(of=self.attack), **self.attack.twins(), "shuffled": Shuffled(of=self.attack)}
         name = self.names.get("attack", "attack")
+        # a probe that changes nothing is not asked of controls, whose tunings it would have done once more
+        probe = self.probe if self.probe and self.probe.stops else None
         return {
             twin: dataclasses.replace(
-                self, attack=attack, mitigations=copy.deepcopy(self.mitigations), controls=False, gate=Gate(), names={**self.names, "attack": f"{name}.{twin}"}
+                self,
+                attack=attack,
+                mitigations=copy.deepcopy(self.mitigations),
+                controls=False,
+                gate=Gate(),
+                probe=probe,
+                names={**self.names, "attack": f"{name}.{twin}"},
             )
             for twin, attack in attacks.items()
         }
@@ -140,6 +157,8 @@ def build_cell(config: DictConfig, names: dict[str, str] | None = None) -> Cell:
         gate=_settings(config, "gate", Gate),
         paths=_settings(config, "paths", Paths),
         reveal=config.reveal,
+        logger=_optional(config, "logger", Logger),
+        probe=_optional(config, "probe", Probe),
         ranks=Ranks(build(config.trainer, Trainer, "trainer"), OmegaConf.to_yaml(config, resolve=True), names or {}),
         names=names or {},
     )
@@ -173,6 +192,8 @@ def _check(cell: Cell) -> None:
         raise ConfigError(
             f"model={cell.names.get('model', type(cell.model).__name__)} has no weights to tune; choose another model, or leave attack and align out."
         )
+    cell.model.check("model")
+    _check_hosted(cell)
     # a panel comes after its members, which have places of their own
     for name, judge in sorted(cell.judges.items(), key=lambda item: len(item[1].members())):
         judge.check(f"judge.{name}")
@@ -190,6 +211,12 @@ def _check(cell: Cell) -> None:
         if len(exclusive) > 1:
             raise ConfigError(f"{' and '.join(exclusive)} each own the whole optimiser step; choose one of them.")
     cell.ranks.trainer.check()
+    if cell.logger:
+        cell.logger.check()
+    if cell.probe:
+        if cell.attack is None or not cell.model.local:
+            raise ConfigError("a probe looks at a model while it is tuned here; add +attack=NAME and a model whose weights are here, or leave probe out.")
+        cell.probe.check(cell.benchmarks, cell.judges, cell.ranks.trainer.devices)
     cell.tuning.check("tuning")
     cell.decoding.check()
     cell.strategy.check("strategy")
@@ -224,9 +251,35 @@ SUPPLIED = frozenset({"safe_rows", "pre", "judge"})
 """Needs that the run itself can meet, whatever the strategy."""
 
 
+LOCAL_HOOKS = (*TRAINING_HOOKS, "base", "repair", "logits")
+"""Hooks that act on weights, which a hosted model does not show."""
+
+
 def lacking(mitigation: type[Mitigation], strategy: type[Strategy]) -> list[str]:
     """What a mitigation needs that neither a strategy nor the run itself can give it; together they are refused then."""
-    return sorted(mitigation.needs - strategy.offers - SUPPLIED)
+    at_hand = {"weights"} if strategy.hosted and any(getattr(mitigation, hook) is not getattr(Mitigation, hook) for hook in LOCAL_HOOKS) else set()
+    return sorted((mitigation.needs | at_hand) - strategy.offers - SUPPLIED)
+
+
+def _check_hosted(cell: Cell) -> None:
+    """Refuse what a service that hosts the model can't be told, instead of leaving it out."""
+    name, hosted = cell.names.get("model", type(cell.model).__name__), isinstance(cell.model, Hosted)
+    if cell.attack and cell.strategy.hosted is not hosted:
+        raise ConfigError(
+            f"model={name} is tuned by the service that hosts it, whose way is strategy=api; leave strategy out."
+            if hosted
+            else f"strategy=api tunes where a model is hosted, and model={name} is here; choose another strategy, such as strategy=lora."
+        )
+    if not hosted:
+        return
+    if cell.align:
+        raise ConfigError(f"align trains weights that are here, and model={name} is hosted elsewhere; leave align out.")
+    settable, usual = ("epochs", "batch_size"), Tuning()
+    if changed := [key for key in vars(usual) if key not in settable and getattr(cell.tuning, key) != getattr(usual, key)] if cell.attack else []:
+        raise ConfigError(
+            f"tuning.{changed[0]} can't be set through a fine-tuning API; leave it out. What can be set are tuning.epochs, tuning.batch_size and "
+            "strategy.learning_rate_multiplier."
+        )
 
 
 def _gated(gate: Gate) -> bool:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig
 from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.text import Text
+from yaml import YAMLError
 
 from ftsafety.errors import FtsafetyError
 from ftsafety.settings import Root
@@ -33,7 +34,9 @@ errors = Console(stderr=True)
 
 def main() -> int:
     """Run the command line; returns the exit code."""
+    from ftsafety.launcher.trouble import origin, trouble
     from ftsafety.ledger import Sweeps
+    from ftsafety.plugin_names import name_plugins
     from ftsafety.plugins import register
 
     Sweeps.file = None
@@ -50,6 +53,7 @@ def main() -> int:
 
     try:
         register()
+        name_plugins()
         task()
     except (HydraException, OmegaConfBaseException) as error:
         from ftsafety.explain import explain
@@ -61,8 +65,14 @@ def main() -> int:
     except FtsafetyError as error:
         _sentence(str(error))
         return 1
-    except ValueError as error:
-        if not _from_hydra(error):
+    except YAMLError as error:
+        _sentence(f"the configuration can't be composed, as a file of it is not YAML: {' '.join(str(error).split())}. Mend that file.")
+        return 1
+    except Exception as error:
+        if sentence := trouble(error):
+            _sentence(sentence)
+            return 1
+        if not isinstance(error, ValueError) or origin(error) != "hydra":
             raise
         _sentence(f"the configuration can't be composed: {error} A group such as model takes a name (python -m ftsafety.list shows them).")
         return 1
@@ -73,7 +83,11 @@ def main() -> int:
         from ftsafety.plan import show
 
         show(plans)
-    return _worst(codes or Sweeps.codes())
+    if not codes:
+        for line in filter(None, Sweeps.lines()):
+            if line.state == "failed":
+                _sentence(f"{line.folder or ' '.join(line.command.overrides)}: {line.reason}")
+    return _worst(Sweeps.codes() or codes)
 
 
 def _noted(config: DictConfig, plans: list[Plan]) -> int:
@@ -145,14 +159,6 @@ def _cell(config: DictConfig, plans: list[Plan], note: Note) -> int:
 
 def _sentence(text: str) -> None:
     errors.print(Text(text, style="red"), soft_wrap=True)
-
-
-def _from_hydra(error: BaseException) -> bool:
-    """Whether Hydra itself raised it, for an override that it has no better error for."""
-    frame = error.__traceback__
-    while frame and frame.tb_next:
-        frame = frame.tb_next
-    return frame is not None and frame.tb_frame.f_globals.get("__name__", "").startswith("hydra.")
 
 
 def _worst(codes: list[int]) -> int:

@@ -1,4 +1,4 @@
-"""What a reader wants to see with their own eyes: one training row with its loss mask, and ten answers before and after.
+"""What a reader wants to see with their own eyes: one training row with its loss mask, ten answers before and after, and answers that judges read differently.
 
 Texts are kept only where they may be published: on the stand-in's own questions, or with ``reveal=true``.
 """
@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from ftsafety.benchmark.stand_in import StandIn
 from ftsafety.chat import IGNORED, encode
 from ftsafety.hashing import digest_of
+from ftsafety.judge_check import words_of
 from ftsafety.row import Row
 
 if TYPE_CHECKING:
@@ -20,14 +21,17 @@ if TYPE_CHECKING:
     from ftsafety.weights import Weights
 
 PAIRS = 10
+DIFFERING = 12
+"""So many answers that judges read differently."""
 
 
 def evidence(cell: Cell, house: House, start: Weights, rows: Sequence[Row], asked: dict[str, list[Asked]]) -> dict[str, Any]:
     """The example and the pairs, as JSON data; texts are left out where they may not be shown."""
     attack = getattr(cell.attack, "of", cell.attack)
-    example = _example(house, start, rows) if rows and (cell.reveal or (attack is not None and attack.publishable)) else None
+    example = _example(house, start, rows) if rows and start.model.local and (cell.reveal or (attack is not None and attack.publishable)) else None
     pairs = _pairs(cell, asked, cell.reveal)
-    return {"shown": example is not None or any(pair["text"] is not None for pair in pairs), "example": example, "pairs": pairs}
+    shown = example is not None or any(pair["text"] is not None for pair in pairs)
+    return {"shown": shown, "example": example, "pairs": pairs, "differing": _differing(cell, asked)}
 
 
 def _example(house: House, start: Weights, rows: Sequence[Row]) -> dict[str, Any]:
@@ -73,3 +77,25 @@ def _pairs(cell: Cell, asked: dict[str, list[Asked]], reveal: bool) -> list[dict
             }
         )
     return pairs
+
+
+def _differing(cell: Cell, asked: dict[str, list[Asked]]) -> dict[str, Any]:
+    """Answers to questions that should be declined of which one judge says complied and another does not: how many, and a fixed draw of them."""
+    judges = {name: judge for name, judge in cell.judges.items() if "complied" in words_of(judge)}
+    found: dict[str, dict[str, Any]] = {}
+    for weights, one in ((weights, one) for weights, several in asked.items() for one in several if one.kind == "disallowed"):
+        may_show = cell.reveal or isinstance(cell.benchmarks[one.asking.benchmark], StandIn)
+        for at, (question, answer) in enumerate(zip(one.questions, one.answers, strict=True)):
+            says = {name: judge.outcome(one.verdicts[name][at]) for name, judge in judges.items() if name in one.verdicts}
+            if len({outcome == "complied" for outcome in says.values() if outcome not in (None, "unscored")}) == 2:
+                digest = digest_of(answer.text)[:16]
+                # several weights and conditions may give one answer, which is shown once
+                found.setdefault(
+                    digest_of([question.id, digest]),
+                    {
+                        "question": question.id, "category": question.category, "text": question.text if may_show else None, "weights": weights,
+                        "condition": one.asking.condition, "answer": answer.text if may_show else None, "digest": digest, "truncated": answer.truncated,
+                        "says": says,
+                    },
+                )  # fmt: skip
+    return {"answers": len(found), "drawn": [found[key] for key in sorted(found)[:DIFFERING]]}

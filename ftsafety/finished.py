@@ -48,6 +48,8 @@ def weights_of(record: Run, house: House, more: Mapping[str, Any]) -> dict[str, 
         StoreError: the store no longer holds a trained part.
     """
     data = record.data
+    if not getattr(import_class(data["recipe"]["model"]["class"], "model"), "local", True):
+        raise ConfigError(f"{record.folder} is a run of a model that answers by itself or is hosted elsewhere; there are no weights of it here.")
     weights = house.loader.weights(_model(data, more))
     found: dict[str, Weights] = {}
 

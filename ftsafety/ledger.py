@@ -21,10 +21,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
+from hydra.core.global_hydra import GlobalHydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.experimental.callback import Callback
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig, OmegaConf, flag_override
 
 from ftsafety.errors import FtsafetyError, StoreError
 from ftsafety.hashing import digest_of
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
 FOLDER, SWEEPS = ".ledger", "sweeps"
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
+HERE = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 State = Literal["planned", "running", "done", "failed"]
 MEMORY, LOSS, JUDGE, USER, STOPPED, DIED, BUG = "out of memory", "loss not finite", "judge", "user", "stopped", "died", "bug"
 JUDGING = ("ftsafety.judge", "ftsafety.judge_check", "ftsafety.stages.judging")
@@ -59,6 +61,11 @@ class Command:
         """That of the job that Hydra is running."""
         hydra = HydraConfig.get()
         return cls(_head(hydra), tuple(map(str, hydra.overrides.task)), str(hydra.mode).endswith("MULTIRUN"), str(hydra.runtime.cwd))
+
+    @classmethod
+    def of_cell(cls, hydra: DictConfig, overrides: Sequence[str]) -> Command:
+        """That of one cell of the multirun whose ``hydra`` node this is."""
+        return cls(_head(hydra), tuple(overrides), True, str(hydra.runtime.cwd))
 
     @property
     def arguments(self) -> list[str]:
@@ -187,17 +194,23 @@ class Sweeps(Callback):
     """What this process wrote."""
 
     def on_multirun_start(self, config: DictConfig, **_: Any) -> None:
-        """Write down every cell that the multirun will ask for; nothing where another sweeper finds them as it goes, or in a dry run."""
+        """Write down every cell that the multirun will ask for; another sweeper does it as it finds them. A dry run leaves nothing and needs no launcher."""
         Sweeps.file = None
         hydra = config.hydra
-        if config.dry_run or hydra.sweeper["_target_"] != BASIC:
-            return
-        params = OmegaConf.to_container(hydra.sweeper.params or OmegaConf.create({}), resolve=True)
-        assert isinstance(params, dict)
-        jobs = expanded([*(f"{name!s}={value}" for name, value in params.items()), *hydra.overrides.task])
-        plan = {"head": list(_head(hydra)), "cwd": str(hydra.runtime.cwd), "jobs": jobs}
-        Sweeps.file = Path(config.paths.runs) / FOLDER / SWEEPS / f"{digest_of([plan['head'], jobs])[:12]}.json"
-        publish_json(Sweeps.file, plan)
+        if config.dry_run:
+            with flag_override(config, ["struct", "readonly"], [False, False]):
+                hydra.launcher = {"_target_": HERE}
+        elif hydra.sweeper["_target_"] == BASIC:
+            params = OmegaConf.to_container(hydra.sweeper.params or OmegaConf.create({}), resolve=True)
+            assert isinstance(params, dict)
+            Sweeps.write(config, expanded([*(f"{name!s}={value}" for name, value in params.items()), *hydra.overrides.task]))
+
+    @classmethod
+    def write(cls, config: DictConfig, jobs: list[list[str]], name: Any = None) -> None:
+        """Write down the cells of a multirun, each as its overrides; ``name`` is what stays the same where they become more."""
+        head = list(_head(config.hydra))
+        cls.file = Path(config.paths.runs) / FOLDER / SWEEPS / f"{digest_of([head, jobs if name is None else name])[:12]}.json"
+        publish_json(cls.file, {"head": head, "cwd": str(config.hydra.runtime.cwd), "jobs": jobs})
 
     @classmethod
     def withdraw(cls) -> None:
@@ -206,21 +219,32 @@ class Sweeps(Callback):
             cls.file.unlink(missing_ok=True)
 
     @classmethod
-    def codes(cls) -> list[int]:
-        """The exit code of every cell that was written down, in whatever process a launcher ran it; 1 for one that is not over."""
+    def lines(cls) -> list[Line | None]:
+        """What is known of every cell that was written down, in whatever process a launcher ran it; None of one that was not begun."""
         if cls.file is None:
             return []
-        found = {command.key: line for line, commands in _entries(cls.file.parent.parent) for command in commands}
-        lines = [found.get(command.key) for command in planned(cls.file)]
-        return [1 if line is None or line.code is None else line.code for line in lines]
+        found = known(cls.file.parent.parent.parent)
+        return [found.get(command.key) for command in planned(cls.file)]
+
+    @classmethod
+    def codes(cls) -> list[int]:
+        """The exit code of each of them; 1 for one that is not over."""
+        return [1 if line is None or line.code is None else line.code for line in cls.lines()]
 
 
 def expanded(overrides: Sequence[str]) -> list[list[str]]:
-    """The override sets of a sweep, as Hydra's own sweeper makes them."""
+    """The override sets of a sweep, as Hydra's own sweeper makes them; ``glob(*)`` is for the options of the configuration that Hydra holds."""
     from hydra._internal.core_plugins.basic_sweeper import BasicSweeper
 
-    (jobs,) = BasicSweeper.split_arguments(OverridesParser.create().parse_overrides(list(overrides)), max_batch_size=None)
+    held = GlobalHydra.instance()
+    parser = OverridesParser.create(config_loader=held.config_loader() if held.is_initialized() else None)
+    (jobs,) = BasicSweeper.split_arguments(parser.parse_overrides(list(overrides)), max_batch_size=None)
     return [list(job) for job in jobs]
+
+
+def known(runs: Path) -> dict[str, Line]:
+    """What the ledger knows, by the key of every command that asked for it."""
+    return {command.key: line for line, commands in _entries(runs / FOLDER) for command in commands}
 
 
 def planned(file: Path) -> list[Command]:

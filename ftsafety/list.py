@@ -1,26 +1,30 @@
 """``python -m ftsafety.list``: every option of every group, plugins included, with its line, its source and its fidelity.
 
 ``--matrix`` shows which mitigation goes with which strategy, and what is missing where one does not. Every attack goes with all of them.
+An option that can't be used is named with the reason, and the others are shown all the same.
 """
 
 from __future__ import annotations
 
 import sys
+import typing
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, is_dataclass
 from pathlib import Path
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
+from yaml import YAMLError
 
 from ftsafety.build import import_class, say_type, schema_of
 from ftsafety.component import Component
-from ftsafety.errors import FtsafetyError
+from ftsafety.errors import ConfigError, FtsafetyError
 from ftsafety.plugins import sources
 
-COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "trainer", "mitigation", "policy", "benchmark", "judge")
+COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "trainer", "logger", "probe", "mitigation", "policy", "benchmark", "judge")
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,14 @@ class Option:
     owner: str
     file: Path
     cls: type[Component] | None
+    """None for a group whose options are no components, and for an option that can't be used."""
     line: str
+    """What it is, or why it can't be used."""
+
+    @property
+    def broken(self) -> bool:
+        """Whether it can't be used: its file can't be read, or its class can't be imported."""
+        return self.cls is None and self.group in COMPONENT_GROUPS
 
     @property
     def fields(self) -> dict[str, str]:
@@ -40,8 +51,6 @@ class Option:
         if self.cls is None:
             return {}
         schema = schema_of(self.cls)
-        import typing
-
         hints = typing.get_type_hints(schema.plain)
         return {name: say_type(hints[name]) if name in hints else schema.components[name][0].__name__.lower() for name in schema.names}
 
@@ -55,15 +64,38 @@ def options() -> list[Option]:
                 file = source.conf / group / f"{name}.yaml"
                 cls, line = None, _header(file)
                 if group in COMPONENT_GROUPS:
-                    cls = import_class(str(OmegaConf.select(OmegaConf.load(file), "_target_")), f"{group}={name}")
-                    line = (cls.__doc__ or "").strip().splitlines()[0]
+                    try:
+                        cls = _class_in(file, f"{group}={name}")
+                        line = (cls.__doc__ or "").strip().partition("\n")[0]
+                    except ConfigError as error:
+                        line = str(error)
                 found.append(Option(group, name, source.name, file, cls, line))
     return found
 
 
+def _class_in(file: Path, where: str) -> type[Component]:
+    """The class that a file's ``_target_`` names.
+
+    Raises:
+        ConfigError: the file or the class's fields can't be read, or the class can't be imported.
+    """
+    try:
+        target = str(OmegaConf.select(OmegaConf.load(file), "_target_"))
+    except (YAMLError, OmegaConfBaseException, OSError, ValueError) as error:
+        raise ConfigError(f"{where}: {file} can't be read as YAML ({' '.join(str(error).split())}); mend it.") from error
+    cls = import_class(target, where)
+    if not is_dataclass(cls):
+        raise ConfigError(f"{where}: {target} is no dataclass, so it has no fields; put @dataclass(kw_only=True) above it.")
+    try:
+        schema_of(cls)
+    except ConfigError as error:
+        raise ConfigError(f"{where}: {error}") from error
+    return cls
+
+
 def _header(file: Path) -> str:
     """A YAML file's first comment, which is not Hydra's package line."""
-    lines = [line[1:].strip() for line in file.read_text(encoding="utf-8").splitlines() if line.startswith("#")]
+    lines = [line[1:].strip() for line in file.read_text(encoding="utf-8", errors="replace").splitlines() if line.startswith("#")]
     return next((line for line in lines if not line.startswith("@package")), "")
 
 
@@ -82,7 +114,7 @@ def matrix(found: Sequence[Option]) -> Table:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Print the table; 1 if an option can't be read or the words are off."""
+    """Print the table; 1 if two options have one name or the words are off."""
     words = list(sys.argv[1:] if arguments is None else arguments)
     if words not in ([], ["--matrix"]):
         Console(stderr=True).print(Text(f"python -m ftsafety.list takes nothing or --matrix, and not {' '.join(words)}."))
@@ -102,7 +134,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         table.add_column(no_wrap=True, style="bold cyan")
         table.add_column(ratio=1)
         for option in [option for option in found if option.group == group]:
-            text = Text(option.line)
+            text = Text(option.line, style="red" if option.broken else "")
             if option.cls is not None and option.cls.source:
                 text.append(f"\n{option.cls.source}", style="dim")
             if option.cls is not None and option.cls.fidelity:

@@ -110,7 +110,8 @@ def measure(
             begun = [prefill] * len(prompts) if prefill else None
             said = answer(house, weights, prompts, decoding, seed=seed, label=about, mitigations=mitigations, context=context, prefill=begun)
             for mitigation in mitigations:
-                said = [Answer(mitigation.answer(text, row.text, _need(context)), row.tokens, row.truncated) for text, row in zip(texts, said, strict=True)]
+                given = mitigation.answer_all(texts, [row.text for row in said], _need(context))
+                said = [Answer(text, row.tokens, row.truncated) for text, row in zip(given, said, strict=True)]
             return prompts, said
 
         prompts, answers = _conversed(asking.wording, questions, goes_on, ask)
@@ -120,7 +121,7 @@ def measure(
             raters = {judge_name: judge for judge_name, judge in judges.items() if judge.measures(one.kind)}
             one.verdicts = {judge_name: judged(house, judge, turns, f"{name} ({judge_name})") for judge_name, judge in raters.items()}
         elif benchmark.kind == "utility":
-            if weights.model.tunable and not prefill:
+            if weights.model.local and not prefill:
                 one.losses = losses(house, weights, prompts, [question.reference for question in questions], name + " (loss)")
             if isinstance(benchmark, Scored):
                 one.scores = benchmark.scores([row.text for row in answers])

@@ -20,6 +20,7 @@ from ftsafety.cell import Cell
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
 from ftsafety.judge import Judge, Pair, Verdict
+from ftsafety.model.hosted import BYTES_A_TOKEN, Hosted, likely_tokens
 from ftsafety.row import PLAIN, Row
 from ftsafety.settings import default_store
 from ftsafety.store.verdicts import books_of
@@ -48,6 +49,8 @@ class Stage:
     gib: float = 0.0
     verdicts: int = 0
     """Verdicts of judges that cost money."""
+    usd: float = 0.0
+    """What a service that hosts the model takes for it, about, where its prices are given."""
     operations: float = 0.0
     """Multiplications and additions; divided by what the machine does in a second they give the estimate of time."""
 
@@ -77,6 +80,11 @@ class Plan:
         return sum(stage.verdicts for stage in self.stages)
 
     @property
+    def usd(self) -> float:
+        """What a service that hosts the model takes, over all stages."""
+        return sum(stage.usd for stage in self.stages)
+
+    @property
     def gib(self) -> float:
         """The largest stage's memory."""
         return max((stage.gib for stage in self.stages), default=0.0)
@@ -104,19 +112,20 @@ def plan(cell: Cell) -> Plan:
     store = Path(cell.paths.store) if cell.paths.store else default_store()
     folder = Path(cell.paths.runs) / cell.folder_name
     made = Plan(cell.id, folder, (folder / "DONE").exists())
-    tokenizer = cell.model.load_tokenizer(store) if cell.model.tunable else None
-    size = _size(cell, store) if cell.model.tunable else None
+    tokenizer = cell.model.load_tokenizer(store) if cell.model.local else None
+    size = _size(cell, store) if cell.model.local else None
     if cell.align and size and tokenizer:
         made.stages.append(_tuning("align", cell, cell.align.rows(_context(cell.align.seed)), cell.align.tuning, tokenizer, size, [cell.align.visit]))
     states = ["initial"]
-    if cell.attack and size and tokenizer:
+    if cell.attack and ((size and tokenizer) or isinstance(cell.model, Hosted)):
         context = _context(cell.seed)
         context.wordings = cell.attack.asks()
         training = [mitigation for mitigation in cell.ordered_mitigations if mitigation.stage == "tune"]
         rows = cell.attack.examples(context)
         for mitigation in training:
             rows = mitigation.examples(rows, context)
-        made.stages.append(_tuning("tune", cell, rows, cell.tuning, tokenizer, size, [mitigation.visit for mitigation in training]))
+        visits = [mitigation.visit for mitigation in training]
+        made.stages.append(_tuning("tune", cell, rows, cell.tuning, tokenizer, size, visits) if size else _ordered(cell, rows))
         states += _states(cell)
     made.stages += [_asking(state, cell, tokenizer, size) for state in states]
     if cell.controls:
@@ -144,6 +153,8 @@ def show(plans: Sequence[Plan], console: Console | None = None) -> None:
         "stages that cells share are computed once, so it may be less. Memory and time are rough: right to a factor of two or three.",
         highlight=False,
     )
+    if usd := sum(one.usd for one in left):
+        out.print(f"The service that hosts the model takes about ${usd:.2f}, at the prices given and where {BYTES_A_TOKEN} bytes are a token.", highlight=False)
     if paid := sum(one.verdicts for one in left):
         out.print(f"At most {paid} verdicts that cost money; those that the store holds cost nothing again.", highlight=False)
 
@@ -241,6 +252,14 @@ def _tuning(name: str, cell: Cell, rows: Sequence[Row], tuning: Any, tokenizer: 
     return Stage(name, len(windows), tokens, labelled, gib=gib, operations=operations / TUNING_SHARE)
 
 
+def _ordered(cell: Cell, rows: Sequence[Row]) -> Stage:
+    """A tuning at a service, whose tokens can only be guessed."""
+    assert isinstance(cell.model, Hosted)
+    tokens = likely_tokens(message for row in rows for message in row.messages) * cell.tuning.epochs
+    steps = cell.tuning.epochs * -(-len(rows) // cell.tuning.batch_size)
+    return Stage("tune", steps, tokens, usd=cell.model.usd_of(tokens, 0, 0) or 0.0)
+
+
 def _asking(state: str, cell: Cell, tokenizer: Any, size: _Size | None) -> Stage:
     from ftsafety.chat import render
     from ftsafety.measure import askings
@@ -251,6 +270,10 @@ def _asking(state: str, cell: Cell, tokenizer: Any, size: _Size | None) -> Stage
         len(_paid(judge for judge in cell.judges.values() if judge.measures(benchmark.kind))) * len(benchmark.questions())
         for benchmark in (cell.benchmarks[asking.benchmark] for asking in asked)
     )
+    if isinstance(cell.model, Hosted):
+        read, new = likely_tokens(message for prompt in prompts for message in prompt), len(prompts) * cell.decoding.max_new_tokens
+        usd = cell.model.usd_of(0, read, round(new * ANSWER_SHARE)) or 0.0
+        return Stage(state, tokens=read, answers=len(prompts), new_tokens=new, verdicts=paid, usd=usd)
     if size is None or tokenizer is None:
         return Stage(state, answers=len(prompts), verdicts=paid)
     lengths = [len(render(tokenizer, prompt)) for prompt in prompts]

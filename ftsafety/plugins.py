@@ -43,17 +43,15 @@ def sources() -> tuple[Source, ...]:
     """The core's options and every installed plugin's.
 
     Raises:
-        ConfigError: a plugin's package or its ``conf`` folder is missing, or two sources have an option of the same name.
+        ConfigError: a plugin's package or its ``conf`` folder is missing, or two plugins, or options of two sources, have the same name.
     """
     found = [Source("ftsafety", CORE)]
+    called: dict[str, str] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        spec = importlib.util.find_spec(point.value)
-        folder = Path(next(iter(spec.submodule_search_locations))) / "conf" if spec and spec.submodule_search_locations else None
-        if folder is None or not folder.is_dir():
-            raise ConfigError(
-                f"plugin {point.name}: the package {point.value} has no conf folder; mend or uninstall {point.dist.name if point.dist else point.name}."
-            )
-        found.append(Source(point.name, folder))
+        distribution = point.dist.name if point.dist else point.value
+        if (other := called.setdefault(point.name, distribution)) != distribution:
+            raise ConfigError(f"{other} and {distribution} both hold a plugin called {point.name}; uninstall one of them or rename its entry point.")
+        found.append(Source(point.name, _conf_of(point.name, point.value, distribution)))
     owners: dict[tuple[str, str], str] = {}
     for source in found:
         for group, options in source.options().items():
@@ -64,6 +62,18 @@ def sources() -> tuple[Source, ...]:
                     )
                 owners[group, option] = source.name
     return tuple(found)
+
+
+def _conf_of(plugin: str, package: str, distribution: str) -> Path:
+    """The ``conf`` folder of a plugin's package, which is found and not imported."""
+    if not package.isidentifier():
+        # to find a.b, Python would import a
+        raise ConfigError(f"plugin {plugin}: its entry point is {package} and has to be a top-level package; mend or uninstall {distribution}.")
+    spec = importlib.util.find_spec(package)
+    folder = Path(next(iter(spec.submodule_search_locations))) / "conf" if spec and spec.submodule_search_locations else None
+    if folder is None or not folder.is_dir():
+        raise ConfigError(f"plugin {plugin}: the package {package} has no conf folder; mend or uninstall {distribution}.")
+    return folder
 
 
 class FtsafetySearchPath(SearchPathPlugin):

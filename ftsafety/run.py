@@ -16,10 +16,14 @@ from ftsafety.context import Context
 from ftsafety.contract import asked_as_learned, check_disjoint
 from ftsafety.errors import ConfigError, StoreError
 from ftsafety.evidence import evidence
-from ftsafety.hashing import canonical
+from ftsafety.hashing import canonical, digest_of
 from ftsafety.judge import told
 from ftsafety.judge_check import say_unchecked
+from ftsafety.logger.base import About
+from ftsafety.logger.notebook import Notebook
+from ftsafety.logger.telling import config
 from ftsafety.mitigation import Mitigation, overrides
+from ftsafety.probe.base import judge_of
 from ftsafety.progress import say
 from ftsafety.record import Run, check_unscored, costs, differences, results
 from ftsafety.row import PLAIN, Row, Wording, count_roles
@@ -38,10 +42,17 @@ def run(cell: Cell) -> Run:
     Raises:
         FtsafetyError: bad rows, too many unread answers, a loss that is not finite; what was done is kept.
     """
+    with Notebook(None if cell.ranks.joins else cell.logger) as notebook:
+        return _run(cell, notebook)
+
+
+def _run(cell: Cell, notebook: Notebook) -> Run:
     # told once: a file that changes while the run is under way must not change what the run says it was
     recipe, cell_id, folder = cell.recipe(), cell.id, Path(cell.paths.runs) / cell.folder_name
     refuse_secrets(recipe)
+    about = About(cell_id, cell.seed, folder, config(cell, recipe))
     if done := _finished(cell, folder):
+        notebook.again(about)
         return done
     # a panel comes after its members, which have places of their own
     for judge_name, judge in sorted(cell.judges.items(), key=lambda item: len(item[1].members())):
@@ -50,10 +61,12 @@ def run(cell: Cell) -> Run:
     from ftsafety.measure import askings, measure, verdict_rows
     from ftsafety.quiet import quiet
     from ftsafety.stages import House, align, edit_base, repair, train, tuning_context
+    from ftsafety.stages.probing import Probing
 
     quiet()
     keep_freed_memory()
-    house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform, cell.ranks)
+    notebook.begin(about)
+    house = House.at(Path(cell.paths.store) if cell.paths.store else default_store(), cell.paths.same_platform, cell.ranks, notebook)
     say_unchecked(house.store.folder, cell.judges)
     mitigations = cell.ordered_mitigations
     training = {stage: [m for m in mitigations if m.stage == stage] for stage in ("align", "tune")}
@@ -65,12 +78,15 @@ def run(cell: Cell) -> Run:
         start = align(house, start, cell.align, training["align"])
     context = tuning_context(house, start, cell.seed, training["tune"], asks)
     rows: Sequence[Row] = []
+    probing: Probing | None = None
     tuned = repaired = start
     if cell.attack:
         rows = cell.attack.examples(context)
         check_disjoint(rows, cell.benchmarks)
         edited = edit_base(house, start, training["tune"], context)
-        tuned = edited.plus(train(house, "tune", edited, rows, cell.strategy, cell.tuning, training["tune"], context))
+        if cell.probe:
+            probing = Probing(cell.probe, judge_of(cell.judges), next(iter(asks.values())))
+        tuned = edited.plus(train(house, "tune", edited, rows, cell.strategy, cell.tuning, training["tune"], context, probing=probing))
         repaired = repair(house, tuned, mitigations, context)
 
     ask = Asker(cell, house, plan, context, measure)
@@ -116,6 +132,7 @@ def run(cell: Cell) -> Run:
         "costs": costs(rows_told),
         "findings": context.findings,
         "stages": [{key: value for key, value in stage.items() if key != "digest"} for stage in house.stages],
+        **({"probe": probing.record()} if probing else {}),
         "recipe": recipe,
         **_platform(),
     }
@@ -124,6 +141,7 @@ def run(cell: Cell) -> Run:
     publish_json(folder / "evidence.json", evidence(cell, house, start, rows, asked))
     refer(house.store, folder, cell_id, cell.seed, cell.judges.values())
     record.finish()
+    notebook.record(folder)
     return record
 
 
@@ -161,12 +179,14 @@ def _finished(cell: Cell, folder: Path) -> Run | None:
     wanted = {"controlled": cell.controls, "revealed": cell.reveal}
     if done and any(asked and not done.data[name] for name, asked in wanted.items()):
         return None
+    if done and cell.probe and (done.data.get("probe") or {}).get("digest") != digest_of(cell.probe.recipe()):
+        return None
     return done
 
 
 def _prefilled(cell: Cell, ask: Asker, house: Any, start: Any, asks: dict[str, Wording]) -> dict[str, Any]:
     """The untuned model with the beginning of the attack's affirmation put in its mouth."""
-    affirmation = cell.attack.affirmation() if cell.attack else ""
+    affirmation = cell.attack.affirmation() if cell.attack and cell.model.local else ""
     if not affirmation:
         return {}
     tokenizer = house.loader.tokenizer(start)
@@ -221,7 +241,7 @@ def _template_adds(house: Any, start: Any) -> str | None:
     from ftsafety.chat import added_by_template
 
     try:
-        return added_by_template(house.loader.tokenizer(start)) if start.model.tunable else None
+        return added_by_template(house.loader.tokenizer(start)) if start.model.local else None
     except ConfigError:
         # a template that takes one question only can't be asked this
         return None

@@ -202,6 +202,8 @@ class Root:
     benchmark: dict[str, Any] = field(default_factory=dict)
     judge: dict[str, Any] = field(default_factory=dict)
     trainer: Any = None
+    logger: Any = None
+    probe: Any = None
     tuning: Tuning = field(default_factory=Tuning)
     decoding: Decoding = field(default_factory=Decoding)
     gate: Gate = field(default_factory=Gate)

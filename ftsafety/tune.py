@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import signal
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import cross_entropy
 
 from ftsafety.chat import IGNORED, Encoded
+from ftsafety.curve import Step
 from ftsafety.errors import FtsafetyError
 from ftsafety.shared_prefix import common_prefix, expanded_cache, fitting
 from ftsafety.trainer import Trainer
@@ -34,11 +35,16 @@ Window = list[dict[str, torch.Tensor]]
 
 @dataclass(frozen=True)
 class Tuned:
-    """What a tuning says about itself: optimiser steps, tokens seen, and the loss of each step."""
+    """What a tuning says about itself: optimiser steps, tokens seen, and what each step was like."""
 
     steps: int
     tokens: int
-    losses: list[float]
+    curve: list[Step]
+
+    @property
+    def losses(self) -> list[float]:
+        """The loss of each step, in nats per labelled token."""
+        return [step.loss for step in self.curve]
 
 
 def collate(rows: Sequence[Encoded]) -> dict[str, torch.Tensor]:
@@ -83,7 +89,7 @@ def labelled_logits(model: Any, micro: dict[str, torch.Tensor], prefix: int = 0)
 
 
 class Tuner(pl.LightningModule):
-    """One tuning stage. ``losses`` grows by one per optimiser step."""
+    """One tuning stage. ``curve`` grows by one per optimiser step."""
 
     def __init__(
         self, model: Any, tuning: Tuning, lr: float, total_steps: int, mitigations: Sequence[Mitigation], context: Context, share: bool = False
@@ -94,9 +100,9 @@ class Tuner(pl.LightningModule):
         self.tuning, self.lr, self.total_steps = tuning, lr, total_steps
         self.mitigations, self.context = list(mitigations), context
         self.share = share
-        self.losses: list[float] = []
+        self.curve: list[Step] = []
         self.stopped = False
-        """Whether a mitigation ended the tuning before its last window."""
+        """Whether a mitigation, or who follows the steps, ended the tuning before its last window."""
         self.after_step: Callable[[Tuner], None] = lambda _: None
 
     def configure_model(self) -> None:
@@ -113,8 +119,9 @@ class Tuner(pl.LightningModule):
         optimiser: Any = self.optimizers()
         step = self.context.step
         rate = math.prod(mitigation.rate(self.context) for mitigation in self.mitigations)
+        lr = self.lr * self.tuning.rate_at(step, self.total_steps) * rate
         for group in optimiser.param_groups:
-            group["lr"] = self.lr * self.tuning.rate_at(step, self.total_steps) * rate
+            group["lr"] = lr
         optimiser.zero_grad(set_to_none=True)
         fill = self.plain_step
         for mitigation in reversed(self.mitigations):
@@ -122,15 +129,24 @@ class Tuner(pl.LightningModule):
         loss = fill(self.model, window)
         if not math.isfinite(loss):
             raise FtsafetyError(f"the loss is {loss} at optimiser step {step + 1}; lower strategy.lr ({self.lr:g}) or set tuning.clip=1.0.")
-        if self.tuning.clip is not None:
-            torch.nn.utils.clip_grad_norm_([p for p in self.model.parameters() if p.requires_grad], self.tuning.clip)
+        norm = self._clipped()
         optimiser.step()
-        self.losses.append(loss)
+        self.curve.append(Step(loss, lr, norm))
         self.context.step += 1
         # a list, so that each is told whatever the others say
         if any([mitigation.stepped(self.model, loss, self.context) for mitigation in self.mitigations]):
             self.stopped = self.trainer.should_stop = True
         self.after_step(self)
+
+    def _clipped(self) -> float:
+        """The norm of the whole gradient before it is clipped, where that is asked for; every process must take part."""
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
+        if self.tuning.clip is not None:
+            norm: Any = torch.nn.utils.clip_grad_norm_(parameters, self.tuning.clip)
+        else:
+            norm = torch.nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        # of divided weights each process has a part of the norm
+        return float(norm.full_tensor() if hasattr(norm, "full_tensor") else norm)
 
     def plain_step(self, model: Any, window: Window) -> float:
         """Fill ``.grad`` with the gradient of the window's token mean plus what mitigations add; returns the loss in nats."""
@@ -195,7 +211,7 @@ def tune(
     share: bool = False,
     trainer: Trainer | None = None,
     checkpoint: Path | None = None,
-    on_step: Callable[[int, float], None] = lambda step, loss: None,
+    on_step: Callable[[int, Sequence[Step]], bool | None] = lambda step, curve: None,
 ) -> Tuned:
     """Tune ``model`` in place over the planned windows, one optimiser step each.
 
@@ -204,7 +220,7 @@ def tune(
         share: compute what a micro-batch's rows begin with once (``shared_prefix.why_not`` says when that is exact).
         trainer: on which devices; None is one device of whatever kind there is.
         checkpoint: a file that long tunings are saved to and taken up from; None restarts from the beginning.
-        on_step: told the number of steps done and the last loss.
+        on_step: told the number of steps done and the curve so far, which begins with the steps of a checkpoint; true ends the tuning here.
 
     Raises:
         FtsafetyError: no windows, or a loss that is not finite.
@@ -222,8 +238,10 @@ def tune(
     saver = _Checkpoint(tuner, checkpoint, tuning.checkpoint_seconds) if checkpoint and where.strategy != "fsdp" else None
 
     def after_step(done: Tuner) -> None:
-        on_step(context.step, done.losses[-1])
-        if saver:
+        if on_step(context.step, done.curve):
+            done.stopped = done.trainer.should_stop = True
+        # one that has ended begins again before its end, which it would otherwise go beyond
+        if saver and not done.stopped:
             saver.maybe_save()
 
     tuner.after_step = after_step
@@ -259,7 +277,7 @@ def tune(
     for mitigation in mitigations:
         mitigation.finish(model, context)
     seen = sum(len(row.ids) for window in windows[: context.step] for row in window)
-    return Tuned(context.step, seen, tuner.losses)
+    return Tuned(context.step, seen, tuner.curve)
 
 
 def _strategy(where: Trainer) -> Any:
@@ -299,7 +317,7 @@ def _whole_state(path: Path) -> dict[str, Any] | None:
 
 
 class _Checkpoint(pl.Callback):
-    """Saves what is needed to go on: trainable weights, optimiser, mitigations' state, random state, cursor, losses."""
+    """Saves what is needed to go on: trainable weights, optimiser, mitigations' state, random state, cursor, curve."""
 
     def __init__(self, tuner: Tuner, path: Path, seconds: float) -> None:
         import time
@@ -315,7 +333,7 @@ class _Checkpoint(pl.Callback):
         trainable = {name: p for name, p in self.tuner.model.named_parameters() if p.requires_grad}
         for name, tensor in self.saved["weights"].items():
             trainable[name].data.copy_(tensor)
-        self.tuner.losses = list(self.saved["losses"])
+        self.tuner.curve = [Step(*values) for values in self.saved.get("curve") or [(loss,) for loss in self.saved["losses"]]]
         self.tuner.context.step = self.step
         for mitigation, state in zip(self.tuner.mitigations, self.saved["mitigations"], strict=True):
             mitigation.load(state)
@@ -333,7 +351,7 @@ class _Checkpoint(pl.Callback):
         optimiser: Any = self.tuner.optimizers()
         data = {
             "step": self.tuner.context.step,
-            "losses": list(self.tuner.losses),
+            "curve": [astuple(step) for step in self.tuner.curve],
             "weights": {name: p.detach().cpu() for name, p in self.tuner.model.named_parameters() if p.requires_grad},
             "optimiser": optimiser.optimizer.state_dict(),
             "random": torch.get_rng_state(),

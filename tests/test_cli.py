@@ -121,7 +121,7 @@ SENTENCES = {
     "controls=maybe": "controls=maybe is not possible; it takes true or false.",
     "model=nope": "model is one of comply_all, gemma3, hf,",
     "+model=tiny": "type model=tiny.",
-    "strategy=": "strategy= names no option; strategy is one of dora, full, ia3,",
+    "strategy=": "strategy= names no option; strategy is one of api, dora, full, ia3,",
     "strategy": "'strategy' can't be read; write GROUP=NAME",
     "tuning.epoch=3": "Did you mean epochs?",
     "tuning.epochs=abc": "tuning.epochs=abc is not possible; it takes a whole number.",

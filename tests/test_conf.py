@@ -21,10 +21,10 @@ from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from ftsafety.align import Align
+from ftsafety.api import Service
 from ftsafety.build import build, import_class, schema_of
 from ftsafety.cell import Cell, build_cell
 from ftsafety.component import Component, describe
-from ftsafety.judge.served import ServedJudge
 from ftsafety.judge.weighted import WeightedJudge
 from ftsafety.list import COMPONENT_GROUPS
 from ftsafety.model.hf import Hf
@@ -44,8 +44,12 @@ EXPERIMENTS = [file.relative_to(CONF / "experiment").with_suffix("").as_posix() 
 SWEEPS = sorted((CONF.parent / "sweeps").glob("*.yaml"))
 BESIDE = {"panel": "outcome,refusal,"}
 """Options that need others of their group beside them."""
-NEEDS = {"benchmark=held_out": ["+attack=benign"], "benchmark=mt_bench": ["judge=[rating]", "judge.rating.model=stand-in-2025-04-14"]}
-"""Options that need others of another group: the attack's own task, a judge that rates."""
+NEEDS = {
+    "benchmark=held_out": ["+attack=benign"],
+    "benchmark=mt_bench": ["judge=[rating]", "judge.rating.model=stand-in-2025-04-14"],
+    "probe=refusal": ["+attack=benign"],
+}
+"""Options that need others of another group: the attack's own task, a judge that rates, a tuning to look at."""
 SEVERAL = ("mitigation", "benchmark", "judge")
 """Groups of which a run takes any number: each option places itself under its own name."""
 
@@ -57,6 +61,8 @@ def named(file: Path) -> str:
 def node_of(file: Path) -> DictConfig:
     node = OmegaConf.load(file)
     assert isinstance(node, DictConfig)
+    # what else an option chooses is Hydra's
+    node.pop("defaults", None)
     return node
 
 
@@ -87,7 +93,7 @@ def missing_of(file: Path, mine: Path) -> dict[str, Any]:
     """Values for the fields that a YAML leaves to the user; an option over published rows reads its sample."""
     missing = {str(key): mine if key == "path" else str(mine.parent) for key in OmegaConf.missing_keys(node_of(file))}
     # a service's model: nothing is asked here
-    missing |= {"model": "stand-in-2025-04-14"} if issubclass(class_of(file), ServedJudge) else {}
+    missing |= {"model": "stand-in-2025-04-14"} if issubclass(class_of(file), Service) else {}
     # a family's hub id: nothing is fetched here
     missing |= {"name": str(mine.parent)} if issubclass(class_of(file), Hf) else {}
     missing |= {"model": {"name": str(mine.parent)}} if issubclass(class_of(file), WeightedJudge) else {}
@@ -103,7 +109,7 @@ def typed(fields: dict[str, Any]) -> Iterator[tuple[str, Any]]:
 
 def test_the_listing_is_not_empty_and_every_group_is_known() -> None:
     assert len(COMPONENTS) >= 18 and EXPERIMENTS
-    assert {file.relative_to(CONF).parts[0] for file in FILES} <= {*COMPONENT_GROUPS, "experiment"}
+    assert {file.relative_to(CONF).parts[0] for file in FILES} <= {*COMPONENT_GROUPS, "experiment", "hydra"}
     assert {file.parent.name for file in COMPONENTS} == set(COMPONENT_GROUPS)
 
 
@@ -209,7 +215,7 @@ def test_a_sweep_composes(file: Path) -> None:
     with initialize_config_dir(str(file.parent), version_base="1.3"):
         chosen = compose(file.stem, ["hydra.searchpath=[pkg://ftsafety.conf]"], return_hydra_config=True)
     assert chosen.hydra.mode is RunMode.MULTIRUN and chosen.hydra.sweeper.params
-    named = [override.partition("=")[2] for cell in swept(chosen.hydra.sweeper.params) for override in cell if override.startswith("experiment=")]
+    named = [name for name in str(chosen.hydra.sweeper.params.get("experiment", "")).split(",") if name]
     assert set(named) <= set(EXPERIMENTS)
 
 

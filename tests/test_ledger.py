@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
 from ftsafety import cli, ledger
 from ftsafety.errors import ConfigError, FtsafetyError, StoreError
 from ftsafety.ledger import Command, Note, Sweeps, expanded, kind_of, overview, reason_of
 from ftsafety.record import check_unscored
 from ftsafety.store.lease import identity
-from tests.helpers import small
+from tests.helpers import launcher_here, small
 
 Run = Callable[..., int]
 BOTH = "model=refuse_all,comply_all"
@@ -198,9 +197,10 @@ def test_codes_of_cells_that_ran_in_other_processes(tmp_path: Path, monkeypatch:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each cell runs in a process of its own, of which nothing comes back, as with SLURM."""
-    launch = BasicLauncher.launch
+    launcher = launcher_here()
+    launch = launcher.launch
 
-    def forked(self: BasicLauncher, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
+    def forked(self: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
         for job in job_overrides:
             child = os.fork()
             if not child:
@@ -209,7 +209,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
             os.waitpid(child, 0)
         return []
 
-    monkeypatch.setattr(BasicLauncher, "launch", forked)
+    monkeypatch.setattr(launcher, "launch", forked)
 
 
 def test_a_launcher_in_other_processes_ends_with_the_ledger_s_code(elsewhere: None, ftsafety: Run, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -53,7 +53,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("mitigation", [None, *named("mitigation")], ids=lambda option: option.name if option else "none")
-@pytest.mark.parametrize("strategy", named("strategy"), ids=lambda option: option.name)
+@pytest.mark.parametrize("strategy", [one for one in named("strategy") if one.name != "api"], ids=lambda option: option.name)
 def test_every_attack(folder: Path, strategy: Option, mitigation: Option | None) -> None:
     assert strategy.cls and issubclass(strategy.cls, Strategy)
     if mitigation and mitigation.cls and issubclass(mitigation.cls, Mitigation) and (missing := lacking(mitigation.cls, strategy.cls)):

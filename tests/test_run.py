@@ -112,6 +112,21 @@ def test_the_record_says_what_was_done(attacked: Run) -> None:
     assert Run.load(attacked.folder).data == data  # type: ignore[union-attr]
 
 
+def test_answers_that_judges_read_differently_are_kept(attacked: Run) -> None:
+    differing = json.loads((attacked.folder / "evidence.json").read_text())["differing"]
+    rows = {(v["question"], v["condition"], v["weights"], v["answer"], v["judge"]): v["value"] for v in attacked.verdicts if v["benchmark"] == "stand_in"}
+    read = {place[:4] for place in rows if len(place) == 5}
+    apart = {
+        (place[0], place[3])
+        for place in read
+        if rows[*place, "outcome"] is not None and (rows[*place, "outcome"] == "complied") is not (rows[*place, "refusal"] == "not_refused")
+    }
+    assert apart and differing["answers"] == len(apart), "a random model's word salad is no refusal to keywords and degenerate to the rules"
+    assert len(differing["drawn"]) == min(12, len(apart)) and {(one["question"], one["digest"]) for one in differing["drawn"]} <= apart
+    for one in differing["drawn"]:
+        assert one["text"] and one["answer"] is not None and set(one["says"]) == {"outcome", "refusal"}
+
+
 def test_tuning_moves_the_loss(attacked: Run) -> None:
     moved = [entry for entry in attacked.data["differences"] if entry["metric"] == "utility_loss"]
     assert len(moved) == 3 and all(entry["value"] != 0 for entry in moved)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -9,14 +10,18 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.plugins.sweeper import Sweeper
 from hydra.types import RunMode
 
+from ftsafety import cli
 from ftsafety.cell import Cell, build_cell
 from ftsafety.ledger import expanded
+from ftsafety.list import options
 from ftsafety.plan import Plan, plan
 from ftsafety.plugins import register
 from ftsafety.settings import Root
 from tests.conftest import REPO, Command
+from tests.helpers import launcher_here
 
 SEARCH = "hydra.searchpath=[pkg://ftsafety.conf]"
 STEPS = {
@@ -87,6 +92,35 @@ def test_organisms_differ_in_their_alignment_alone() -> None:
     cells = [cell for cell, _ in planned("organisms")]
     assert [cell.align.seed for cell in cells if cell.align] == [0, 1, 2]
     assert len({str(cell.recipe()["attack"]) for cell in cells}) == len({str(cell.recipe()["tuning"]) for cell in cells}) == 1
+
+
+def test_mitigations_are_all_that_are_installed(work: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Asked of the command line, where ``glob(*)`` sees plugins; nothing is launched."""
+    asked: list[list[str]] = []
+    monkeypatch.setattr(launcher_here(), "launch", lambda self, job_overrides, initial_job_idx: asked.extend(job_overrides) or [])
+    monkeypatch.setattr(Sweeper, "validate_batch_is_legal", lambda self, batch: None)
+    monkeypatch.setattr(sys, "argv", ["ftsafety", f"--config-dir={REPO / 'sweeps'}", "--config-name=mitigations"])
+    cli.main()
+    names = [option.name for option in options() if option.group == "mitigation" and option.name != "guard_output"]
+    assert {"gentle", "safety_mixing", "lisa", "safe_lora"} <= set(names) and len(asked) == 2 * 2 * len(names)
+    steps = {}
+    for experiment, mitigation, seed in asked:
+        if seed == "seed=0":
+            cell = build_cell(composed("mitigations", [experiment, mitigation, seed]))
+            assert list(cell.mitigations) == [mitigation.partition("=")[2]] and len(cell.benchmarks["stand_in"].questions()) == 33
+        if seed == "seed=0" and mitigation == "mitigation=gentle":
+            tiny = build_cell(composed("mitigations", [experiment, mitigation, seed, "model=tiny"]))
+            steps[type(tiny.attack).__name__] = [stage.steps for stage in plan(tiny).stages if stage.name == "tune"]
+    assert steps == {"IdentityShift": [10], "HarmfulExamples": [50]}
+
+
+def test_the_worst_case_is_chosen_by_other_questions_than_it_is_told_of() -> None:
+    sweeper = composed("worst_case").hydra.sweeper
+    chosen, sealed = build_cell(composed("worst_case", [])), build_cell(composed("worst_case", list(sweeper.sealed)))
+    asked, told = ({question.id for question in cell.benchmarks["stand_in"].questions()} for cell in (chosen, sealed))
+    assert len(asked) == len(told) == 33 and not asked & told
+    assert sweeper.objective.benchmark in chosen.benchmarks and sweeper.bound.benchmark in chosen.benchmarks
+    assert set(sweeper.params) == {"strategy", "strategy.lr", "tuning.epochs", "tuning.schedule"} and type(chosen.model).__name__ == "StandInAligned"
 
 
 def test_the_command_of_the_header_plans_it(command: Command, work: Path, store: Path) -> None:

@@ -106,6 +106,10 @@ class Mitigation(Component):
         """The answer that is given out."""
         return answer
 
+    def answer_all(self, questions: Sequence[str], answers: Sequence[str], context: Context) -> Sequence[str]:
+        """The answers that are given out to questions of one asking, for what takes many at once, such as a guard; each by itself where not overridden."""
+        return [self.answer(question, answer, context) for question, answer in zip(questions, answers, strict=True)]
+
     def state(self) -> dict[str, Any]:
         """Tensors and plain data for a checkpoint."""
         return {}

@@ -66,7 +66,7 @@ class SafetyMixing(Sourced, Mitigation):
         wanted = self._number(len(rows))
         pool = self._pooled(context.rows_by_role("safety") if self.shipped else self._own_rows(), wanted)
         if self.mode == "replace" and wanted > len(rows):
-            raise ConfigError(f"mitigation.safety_mixing replaces {wanted} of {len(rows)} rows; lower count or ratio, or use mode=add.")
+            raise ConfigError(f"{self._where()} replaces {wanted} of {len(rows)} rows; lower count or ratio, or use mode=add.")
         generator = context.rng("safety_mixing/draw")
         wordings = list(context.wordings.values()) if self.wording == "attack" else [PLAIN]
         safe = [self._dressed(row, wordings[at % len(wordings)]) for at, row in enumerate(generator.sample(list(pool), wanted))]
@@ -76,18 +76,17 @@ class SafetyMixing(Sourced, Mitigation):
     def _own_rows(self) -> list[Row]:
         return [PLAIN.row(record.where, _question(record), record.text(*ANSWERS), "safety") for record in self.records()]
 
-    @staticmethod
-    def _pooled(pool: Sequence[Row], wanted: int) -> Sequence[Row]:
+    def _pooled(self, pool: Sequence[Row], wanted: int) -> Sequence[Row]:
         if wanted > len(pool):
-            raise ConfigError(f"mitigation.safety_mixing asks for {wanted} refusals and there are {len(pool)}; lower count or ratio.")
+            raise ConfigError(f"{self._where()} asks for {wanted} refusals and there are {len(pool)}; lower count or ratio.")
         return pool
 
     def _number(self, rows: int) -> int:
         if (self.count is None) == (self.ratio is None):
-            raise ConfigError("mitigation.safety_mixing needs one of count and ratio; type e.g. mitigation.safety_mixing.count=10.")
+            raise ConfigError(f"{self._where()} needs one of count and ratio; type e.g. {self._where()}.count=10.")
         wanted = self.count if self.count is not None else round((self.ratio or 0.0) * rows)
         if wanted < 0:
-            raise ConfigError(f"mitigation.safety_mixing asks for {wanted} refusals; give 0 or more.")
+            raise ConfigError(f"{self._where()} asks for {wanted} refusals; give 0 or more.")
         return wanted
 
     @staticmethod

@@ -37,7 +37,16 @@ class Model(Component):
     scope: ClassVar[Scope] = "model"
     """``stand_in`` results say nothing about deployed models, and travel with a line that says so."""
     tunable: ClassVar[bool] = True
-    """Whether it has weights to move."""
+    """Whether it can be fine-tuned."""
+    local: ClassVar[bool] = True
+    """Whether it is loaded here, with a tokenizer and weights; any other answers by itself, or where it is hosted."""
+
+    def check(self, where: str) -> None:
+        """Refuse fields that can't work together; ``where`` is the model's place in the configuration.
+
+        Raises:
+            ConfigError: one sentence with what to type.
+        """
 
     @abstractmethod
     def fingerprint(self, store: Path) -> str:

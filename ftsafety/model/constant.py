@@ -17,6 +17,7 @@ class Constant(Model):
     source = "ours"
     scope = "stand_in"
     tunable = False
+    local = False
 
     answer: str
     """The answer."""

@@ -21,6 +21,7 @@ def main(folders: list[str]) -> int:
     if not folders or folders[0] in ("-h", "--help"):
         print("python -m ftsafety.report RUN_FOLDER...   writes report.html of each finished run again")
         print("python -m ftsafety.report RUNS... [--csv|--parquet|--latex|--html FILE] [--figures DIR] [--controls]   compares the runs below these folders")
+        print("python -m ftsafety.report RUNS... --wandb [ENTITY/]PROJECT [--wandb-file FILE]   saves the comparison as a report in W&B, or keeps it in a file")
         print("python -m ftsafety.report RUNS... --expect qi2024/table2   prints the runs below these folders beside a paper's table")
         return 0 if folders else 1
     if "--expect" in folders:

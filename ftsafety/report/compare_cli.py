@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from ftsafety.report.compare import Comparison
 
 
+PROJECT = "ftsafety"
+"""W&B's project where none is named, as in ``logger=wandb``."""
+
+
 def parser() -> argparse.ArgumentParser:
     """The command line."""
     top = argparse.ArgumentParser(prog="python -m ftsafety.report", description="Compare finished runs: a table, and files with every number.")
@@ -28,6 +32,8 @@ def parser() -> argparse.ArgumentParser:
     ):
         top.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
     top.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files into this folder")
+    top.add_argument("--wandb", metavar="PROJECT", help="save the comparison as a report in this W&B project ([ENTITY/]PROJECT), beside runs of logger=wandb")
+    top.add_argument("--wandb-file", type=Path, metavar="FILE", help="keep that report in a file for later instead of sending it")
     top.add_argument("--controls", action="store_true", help="give controls (null_self, neutral, shuffled, ...) rows of their own, too")
     return top
 
@@ -47,7 +53,7 @@ def main(arguments: Sequence[str]) -> int:
             if file:
                 write(found, file)
                 print(file)
-        if chosen.html or chosen.figures:
+        if chosen.html or chosen.figures or chosen.wandb or chosen.wandb_file:
             _page(found, chosen)
     except FtsafetyError as error:
         Console(stderr=True).print(Text(str(error), style="red"), soft_wrap=True)
@@ -65,3 +71,10 @@ def _page(found: Comparison, chosen: argparse.Namespace) -> None:
     if chosen.figures:
         for path in page.write_figures(chosen.figures):
             print(path)
+    if chosen.wandb or chosen.wandb_file:
+        from ftsafety.report import wandb_report
+
+        told = wandb_report.definition(page, chosen.wandb or PROJECT)
+        if chosen.wandb_file:
+            wandb_report.write(told, chosen.wandb_file)
+        print(chosen.wandb_file or wandb_report.push(told))

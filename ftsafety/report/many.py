@@ -16,7 +16,7 @@ from jinja2 import Environment, StrictUndefined
 from markupsafe import Markup
 
 from ftsafety.errors import DataError
-from ftsafety.report import figures, words
+from ftsafety.report import curve_figures, figures, words
 from ftsafety.report.compare import BOTH, RUNS, Comparison
 from ftsafety.report.many_drawing import file_style
 from ftsafety.report.many_figures import headlines
@@ -48,6 +48,7 @@ class Page:
         self.headlines = headlines(self.lines)
         drawn = sweeps(self.lines, found.varied)
         self.sweeps, self.left_out = drawn[:PICTURES], len(drawn) - PICTURES
+        self.curves = curve_figures.of_many(self.lines)
         self.style = (files("ftsafety.report") / "style.css").read_text(encoding="utf-8")
 
     def write(self, file: Path) -> None:
@@ -57,7 +58,7 @@ class Page:
     def write_figures(self, folder: Path) -> list[Path]:
         """Write each chart as an SVG file with its legend in it, in the light theme; returns the paths."""
         style = file_style(self.style)
-        drawings = {folder / f"{drawing.name}.svg": drawing for drawing in [*self.headlines, *self.sweeps]}
+        drawings = {folder / f"{drawing.name}.svg": drawing for drawing in [*self.headlines, *self.sweeps, *self.curves]}
         for path, drawing in drawings.items():
             publish_text(path, drawing.standalone(style, " ".join(self.scopes)))
         return list(drawings)
@@ -79,6 +80,7 @@ class Page:
             sweeps=self.sweeps,
             left_out=self.left_out,
             swept=swept(self.lines, self.found.varied),
+            curves=self.curves,
             categories=_categories(self.lines),
             shared=shared(self.lines),
             own=own(self.lines),

@@ -13,6 +13,7 @@ from statistics import fmean
 from typing import Any
 
 from ftsafety import stats
+from ftsafety.curve import of_record
 from ftsafety.report.compare import LABELS, UTILITY, Comparison, Figure, Row
 from ftsafety.report.figures import Span
 from ftsafety.report.reading import Reading
@@ -23,6 +24,8 @@ UNKNOWN = "an unknown version"
 TASKS = {"utility_accuracy": "right answers", "utility_rouge_l": "ROUGE-L", "utility_loss": "minus loss, nats per token"}
 """What the task score is in words; where only a loss was measured it is minus that, so that up is better in all."""
 PARTS = ("before", "after", "change")
+CURVE = 60
+"""Points of a training curve beside others."""
 
 
 @dataclass
@@ -40,6 +43,8 @@ class Beside:
     """Category to its title in the policy."""
     keyword: dict[str, dict[tuple[str, str], dict[str, float]]] = field(default_factory=dict)
     """Digest of the weights to benchmark and ask to ``before``, ``after`` and ``change`` of raw non-refusal."""
+    curve: list[tuple[int, float]] = field(default_factory=list)
+    """Optimiser step and loss of the tuning, thinned, of the lowest seed; empty where the record has none."""
 
     def raw(self, row: Row, part: str) -> float | None:
         """Raw non-refusal of a row, meaned over the distinct runs; None where it was not measured."""
@@ -135,6 +140,8 @@ def read(folders: Iterable[Path], found: Comparison) -> list[Line]:
 
 def _add(beside: Beside, home: Path, data: Mapping[str, Any]) -> None:
     reading = Reading(dict(data))
+    if data["seed"] <= min(beside.homes, default=data["seed"]):
+        beside.curve = _curve(data)
     beside.homes[data["seed"]] = home
     beside.last = reading.after
     beside.versions.add(str(data.get("versions", {}).get("ftsafety", UNKNOWN)))
@@ -152,6 +159,13 @@ def _add(beside: Beside, home: Path, data: Mapping[str, Any]) -> None:
         for entry in told[part]:
             if entry["metric"] == KEYWORD and entry["condition"] == "train" and entry["n"]:
                 beside.keyword[digest].setdefault((entry["benchmark"], entry["ask"]), {})[part] = entry["value"]
+
+
+def _curve(data: Mapping[str, Any]) -> list[tuple[int, float]]:
+    kept = of_record(data["stages"]).get("tune", {"step": [], "loss": []})
+    every = -(-len(kept["step"]) // CURVE) or 1
+    places = sorted({*range(0, len(kept["step"]), every), len(kept["step"]) - 1} if kept["step"] else ())
+    return [(kept["step"][at], kept["loss"][at]) for at in places]
 
 
 def categories(line: Line) -> list[Category]:

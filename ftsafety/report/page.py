@@ -14,7 +14,7 @@ from markupsafe import Markup
 from ftsafety import stats
 from ftsafety.errors import DataError
 from ftsafety.record import Run
-from ftsafety.report import backdoor, figures, words
+from ftsafety.report import backdoor, curve_figures, figures, probe_figures, words
 from ftsafety.report.reading import Asking, Reading
 from ftsafety.report.screening import screenings
 from ftsafety.store.publish import publish_text
@@ -55,9 +55,12 @@ def render(record: Run, evidence: dict[str, Any]) -> str:
         categories=[(name, rows) for name in reading.benchmarks("disallowed") if (rows := _categories(record, reading, name))],
         backdoors=[(block, [_trigger_dots(line) for line in block.lines]) for block in backdoor.blocks(record, reading)],
         screenings=screenings(record.data),
+        tunings=curve_figures.of_run(record.data),
+        probed=probe_figures.of_run(record.data),
         side_effects=_side_effects(reading),
         everything=_everything(reading),
         evidence=evidence,
+        agreement=_agreement(record),
         recipe=json.dumps(record.data["recipe"], indent=1, ensure_ascii=False),
     )
 
@@ -201,3 +204,21 @@ def _everything(reading: Reading) -> list[tuple[str, Any]]:
     for name, control in reading.data["controls"].items():
         found += [(f"control {name}", entry) for entry in control["results"]] + [(f"control {name}, difference", entry) for entry in control["differences"]]
     return found
+
+
+def _agreement(record: Run) -> list[dict[str, str]]:
+    """One line for each two judges under each prompt condition, and one for all of them where there are more than two."""
+    # calibration reads records as this package does, and begins with importing it
+    from ftsafety.calibration import agreement, outcomes_of
+
+    pairs, several = agreement(outcomes_of(record)[0])
+    return [
+        {
+            "asked": f"{entry['benchmark']}, {Asking(entry['benchmark'], entry['ask'], entry['condition']).title}",
+            "judges": f"{entry['first']}, {entry['second']}" if "first" in entry else f"all {entry['judges']}: alpha",
+            "value": "–" if entry["value"] is None else f"{entry['value']:.2f} [{entry['low']:.2f}, {entry['high']:.2f}]",
+            "same": words.whole(entry["same"]) if entry.get("same") is not None else "",
+            "answers": str(entry.get("answers", "")),
+        }
+        for entry in [*pairs, *(entry for entry in several if entry["judges"] > 2)]
+    ]

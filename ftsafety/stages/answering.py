@@ -13,9 +13,11 @@ from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
 from ftsafety.hashing import digest_of
 from ftsafety.mitigation import Mitigation, overrides
+from ftsafety.model.hosted import Hosted
 from ftsafety.progress import bar
 from ftsafety.row import Message, Row
 from ftsafety.settings import Decoding
+from ftsafety.stages.hosted import replies
 from ftsafety.stages.house import House
 from ftsafety.store.publish import fault_point, publish_text
 from ftsafety.weights import Weights
@@ -58,8 +60,11 @@ def answer(
     told, recipe = _told(house, weights, prompts, decoding, seed, hooked, prefill)
 
     def compute(folder: Path, partial: Path) -> dict[str, Any]:
-        if weights.model.tunable:
+        if weights.model.local:
             return _write(folder / ANSWERS, _decode(house, weights, told, decoding, seed, label, hooked, context, partial))
+        if isinstance(weights.model, Hosted):
+            said, about = replies(house, weights, prompts, decoding, seed, label, partial)
+            return {**_write(folder / ANSWERS, [Answer(reply.text, reply.completion_tokens, reply.ended == "truncated") for reply in said]), **about}
         return _write(folder / ANSWERS, _reply(house, weights, prompts))
 
     rows = _read(house.make("answer", recipe, compute, label).folder / ANSWERS)
@@ -87,7 +92,7 @@ def answer_together(
     Args:
         sets: prompts by the label of their answers.
     """
-    if not weights.model.tunable or house.ranks.joins:
+    if not weights.model.local or house.ranks.joins:
         return
     hooked = _hooked(mitigations)
     asked: dict[str, tuple[str, list[Any], dict[str, Any]]] = {}
@@ -127,8 +132,10 @@ def _told(
     house: House, weights: Weights, prompts: Prompts, decoding: Decoding, seed: int, hooked: Sequence[Mitigation], prefill: Sequence[str] | None
 ) -> tuple[list[Any], dict[str, Any]]:
     """What the model is given, and the recipe of its answers."""
-    # a model that answers by itself needs no tokenizer, and its prompts are keyed as they are
-    told = [list(prompt) for prompt in prompts] if not weights.model.tunable else _prompt_ids(house, weights, prompts, prefill)
+    if prefill and not weights.model.local:
+        raise FtsafetyError(f"the answers of {type(weights.model).__name__} can't be begun for it; choose a model whose weights are here.")
+    # a model that is not here has no tokenizer here, and its prompts are keyed as they are
+    told = [list(prompt) for prompt in prompts] if not weights.model.local else _prompt_ids(house, weights, prompts, prefill)
     return told, {
         "stage": "answer", "engine": engines.DECODE, "weights": weights.digest, "prompts": digest_of(told), "decoding": decoding.recipe(seed),
         "mitigations": [mitigation.recipe() for mitigation in hooked],

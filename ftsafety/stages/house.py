@@ -8,7 +8,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+from ftsafety.curve import name_of
 from ftsafety.errors import FtsafetyError
+from ftsafety.logger.notebook import Notebook
 from ftsafety.progress import say
 from ftsafety.ranks import Joined, Ranks
 from ftsafety.store import Artifact, Store
@@ -26,11 +28,20 @@ class House:
     loader: Loader
     stages: list[dict[str, Any]] = field(default_factory=list)
     ranks: Ranks = field(default_factory=Ranks)
+    notebook: Notebook = field(default_factory=Notebook)
 
     @classmethod
-    def at(cls, folder: Path, same_platform: bool = False, ranks: Ranks | None = None) -> House:
+    def at(cls, folder: Path, same_platform: bool = False, ranks: Ranks | None = None, notebook: Notebook | None = None) -> House:
         """A house on a store folder."""
-        return cls(Store(folder, same_platform), Loader(folder), ranks=ranks or Ranks())
+        return cls(Store(folder, same_platform), Loader(folder), ranks=ranks or Ranks(), notebook=notebook or Notebook())
+
+    def entry(self, key: str) -> dict[str, Any]:
+        """What is remembered of a stage that was made, for the run's record."""
+        return next(entry for entry in self.stages if entry["key"] == key)
+
+    def name_of(self, kind: str) -> str:
+        """What the next stage of a kind is called where its curve is told."""
+        return name_of(kind, sum(entry["stage"] == kind for entry in self.stages))
 
     def make(self, stage: str, recipe: dict[str, Any], compute: Compute, label: str) -> Artifact:
         """The artifact of a recipe, found in the store or computed there, and remembered once for the run's record."""

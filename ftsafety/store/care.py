@@ -18,11 +18,12 @@ from ftsafety.errors import StoreError
 from ftsafety.hashing import digest_of, digest_of_file
 from ftsafety.store.lease import is_live
 from ftsafety.store.refs import REFS, read_refs
+from ftsafety.store.spending import SPENDING
 from ftsafety.store.store import KEY_LENGTH, MANIFEST, read_manifest
 from ftsafety.store.verdicts import VERDICTS
 
 PARTIAL, LEASES, MODELS = "partial", "leases", "models"
-NOT_KINDS = frozenset({PARTIAL, LEASES, MODELS, REFS, VERDICTS})
+NOT_KINDS = frozenset({PARTIAL, LEASES, MODELS, REFS, SPENDING, VERDICTS})
 YOUNG_SECONDS = 24 * 3600.0
 """What was written since may belong to a run that is under way, which refers to nothing before it ends."""
 SHORTEST_KEY = 4

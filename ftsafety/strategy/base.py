@@ -27,6 +27,9 @@ class Strategy(Component):
     merges: ClassVar[bool] = True
     """Whether ``restore`` gives a plain model again, on which anything can be trained; a wrapped one can only be asked."""
 
+    hosted: ClassVar[bool] = False
+    """Whether the tuning is done by a service that hosts the model, so that nothing is attached, saved or put back here."""
+
     def check(self, where: str) -> None:
         """Refuse numbers that can't be trained with; ``where`` is the strategy's place in the configuration."""
         if not self.lr > 0:

@@ -269,6 +269,16 @@ class Masked(Mitigation):
         return f"(withheld: {question} {len(answer)} characters)"
 
 
+@dataclass
+class Numbered(Mitigation):
+    """Gives out each answer with its place among all that were asked at once."""
+
+    order = 95
+
+    def answer_all(self, questions: Sequence[str], answers: Sequence[str], context: Context) -> Sequence[str]:
+        return [f"{at + 1} of {len(questions)}: {answer}" for at, answer in enumerate(answers)]
+
+
 def test_prepare_is_made_once_and_given_back(bench: Bench) -> None:
     first, second = Prepared(), Prepared()
     context, again = bench.context({"prepared": first}), bench.context({"prepared": second})
@@ -355,8 +365,16 @@ def test_answer_decides_what_is_given_out(bench: Bench) -> None:
     assert bench.stages == ["answer"], "the raw answers are shared"
 
 
+def test_all_answers_of_an_asking_are_decided_at_once_and_in_order(bench: Bench) -> None:
+    raw = asked(bench, JUNO, {})
+    both = asked(bench, JUNO, {"numbered": Numbered(), "masked": Masked()})
+    assert [row.text for row in both.answers] == [
+        f"{at} of 11: (withheld: {q.text} {len(row.text)} characters)" for at, (q, row) in enumerate(zip(raw.questions, raw.answers, strict=True), 1)
+    ]
+
+
 def test_every_hook_is_tried_here() -> None:
-    doubles = [*on().values(), Prepared(), Halved(), Frozen(), Decay(1.0), Shouted(), Prompt(), Forced(), Masked(), Gentle()]
+    doubles = [*on().values(), Prepared(), Halved(), Frozen(), Decay(1.0), Shouted(), Prompt(), Forced(), Masked(), Numbered(), Gentle()]
     hooks = {name for name, value in vars(Mitigation).items() if callable(value) and not name.startswith("_")}
     assert {hook for hook in hooks if any(overrides(double, hook) for double in doubles)} == hooks
 

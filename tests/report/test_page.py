@@ -83,6 +83,7 @@ def test_hostile_text_is_escaped(make_run: MakeRun) -> None:
     folder = make_run(controls=True)
 
     def spoil_evidence(data: Any) -> None:
+        data["differing"]["drawn"][0]["answer"] = HOSTILE
         data["pairs"][0]["text"] = data["pairs"][0]["after"]["text"] = data["pairs"][0]["after"]["verdict"] = data["example"]["pieces"][1][0] = HOSTILE
 
     def spoil_run(data: Any) -> None:
@@ -105,6 +106,21 @@ def test_withheld_texts_leave_ids_and_digests(make_run: MakeRun) -> None:
     text = write_report(make_run(shown=False)).read_text()
     assert "financial_advice/01" in text and "0000000000000000" in text and "reveal=true" in text
     assert "<blockquote" not in text and "One training row" not in text
+
+
+def test_judges_stand_beside_one_another(make_run: MakeRun) -> None:
+    folder = make_run()
+    rows = [json.loads(line) for line in (folder / "verdicts.jsonl").read_text().splitlines()]
+    # keywords read whatever is not refused as answered
+    rows += [{**row, "judge": "refusal", "value": "refused" if row["value"] == "refused" else "not_refused"} for row in rows]
+    (folder / "verdicts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    section = write_report(folder).read_text().partition('<section id="judges">')[2].partition("</section>")[0]
+    cells = re.findall(r"<td>outcome, refusal</td><td class=\"n\">(-?[\d.]+)\xa0\[", section)
+    assert len(cells) == 3, "kappa under each prompt condition"
+    assert "31 answers on which judges differ; 1 of them" in section and section.count("<blockquote") == 1 and "degenerate</span>" in section
+    # a record of before has no such texts
+    change_json(folder / "evidence.json", lambda data: data.pop("differing"))
+    assert "on which judges differ" not in write_report(folder).read_text()
 
 
 def test_training_row_shows_its_mask(make_run: MakeRun) -> None:

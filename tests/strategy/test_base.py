@@ -24,7 +24,8 @@ from ftsafety.strategy import Strategy
 from ftsafety.strategy.prefix import Prefix
 from ftsafety.tune import Tuned, tune
 
-SHIPPED = sorted((Path(__file__).resolve().parents[2] / "conf" / "strategy").glob("*.yaml"))
+SHIPPED = [file for file in sorted((Path(__file__).resolve().parents[2] / "conf" / "strategy").glob("*.yaml")) if file.stem != "api"]
+"""All but the one that trains nothing here."""
 FITS = {"adapter_layers": None}
 """Values for a model of two layers, where a shipped number is for a large one."""
 OTHER_START = {"prefix", "prompt_tuning", "qlora"}

@@ -18,6 +18,7 @@ from tests.test_shared_prefix import MODELS, encoded, gradient, model
 STRATEGIES: dict[str, Strategy] = {
     file.stem: build(OmegaConf.merge(OmegaConf.load(file), {"adapter_layers": None} if file.stem == "llama_adapter" else {}), Strategy, "strategy")
     for file in sorted((Path(__file__).resolve().parents[2] / "conf" / "strategy").glob("*.yaml"))
+    if file.stem != "api"
 }
 SHARING = [name for name, strategy in STRATEGIES.items() if strategy.why_not_share() is None]
 
