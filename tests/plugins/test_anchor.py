@@ -5,27 +5,23 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import sys
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from omegaconf import OmegaConf
+from safetensors.torch import load_file
 from torch.nn.functional import cross_entropy
 
-from ftsafety.build import build, schema_of
 from ftsafety.cell import lacking
 from ftsafety.chat import IGNORED, Encoded, encode
 from ftsafety.context import Context
 from ftsafety.errors import ConfigError
 from ftsafety.mitigation import Mitigation
 from ftsafety.mitigation.safety_mixing import SafetyMixing
-from ftsafety.model.tiny import Tiny
 from ftsafety.run import run
-from ftsafety.settings import Tuning
 from ftsafety.shards import refuse_unsharded
 from ftsafety.strategy.dora import Dora
 from ftsafety.strategy.full import Full
@@ -36,117 +32,44 @@ from ftsafety.strategy.prompt_tuning import PromptTuning
 from ftsafety.tune import labelled_logits, micro_batches
 from tests.helpers import small_cell
 from tests.mitigation.bench import ROWS, Bench
-from tests.mitigation.test_contract import Died, die_at, distance, same  # noqa: F401
-from tests.plugins.test_example_plugin import install
+from tests.mitigation.test_contract import STRATEGIES, Died, die_at, distance, each_strategy, same  # noqa: F401
+from tests.plugins.distribution import Distribution, encoded, moved, start, watched
 
 Command = Callable[..., "subprocess.CompletedProcess[str]"]
-PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "ftsafety-plugin-anchor"
-OPTIONS = sorted((PLUGIN / "ftsafety_plugin_anchor" / "conf").glob("*/*.yaml"))
-STRATEGIES = {"lora": Lora(lr=0.02), "full": Full(lr=0.002)}
+ANCHOR = Distribution("anchor")
+made = ANCHOR.mitigation
 SETTINGS: dict[str, tuple[str, dict[str, Any]]] = {
     "kl": ("kl", {"weight": 1.0}),
     "kl-safety": ("kl", {"weight": 1.0, "answers": "safety"}),
     "l2": ("l2", {"weight": 1.0}),
+    "ewc": ("ewc", {"weight": 100.0, "rows": 4}),
     "lisa": ("lisa", {"align_steps": 1, "user_steps": 2, "weight": 1.0}),
+    "constrained_sft": ("constrained_sft", {"warmup_steps": 2}),
+    "sppft": ("sppft", {"layers": [0, 0]}),
 }
-each_strategy = pytest.mark.parametrize("strategy", STRATEGIES.values(), ids=STRATEGIES)
+OFF: dict[str, dict[str, Any]] = {
+    "kl": {"weight": 0.0},
+    "l2": {"weight": 0.0},
+    "ewc": {"weight": 0.0},
+    "lisa": {"align_steps": 0, "weight": 0.0},
+    "constrained_sft": {"first_betas": [], "beta": 0.0, "warmup_steps": 0},
+    "sppft": {"layers": []},
+}
+"""What switches each option off."""
 each_setting = pytest.mark.parametrize("setting", SETTINGS.values(), ids=SETTINGS)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def importable() -> Any:
-    """The package from the checkout, whether it is installed or not."""
-    sys.path.insert(0, str(PLUGIN))
-    yield
-    sys.path.remove(str(PLUGIN))
-
-
-@pytest.fixture
-def bench(tmp_path: Path) -> Bench:
-    return Bench(tmp_path / "store", tuning=short())
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Bench:
-    """Another store, in which nothing has been computed."""
-    return Bench(tmp_path / "elsewhere", tuning=short())
-
-
-def short() -> Tuning:
-    """Four optimiser steps of four rows, with a checkpoint after each."""
-    return Tuning(batch_size=4, epochs=2, checkpoint_seconds=0.0)
-
-
-def made(option: str, **fields: Any) -> Any:
-    """An option as its YAML says, with a test's fields on top."""
-    node = OmegaConf.load(PLUGIN / "ftsafety_plugin_anchor" / "conf" / "mitigation" / f"{option}.yaml")
-    mitigation = build(OmegaConf.merge(node, fields), Mitigation, f"mitigation.{option}")
-    mitigation.check({})
-    return mitigation
-
-
-@dataclass
-class Watch(Mitigation):
-    """Outermost: keeps the loss and the gradient of each optimiser step as the optimiser will see them."""
-
-    losses: list[float] = field(default_factory=list, init=False)
-    gradients: list[dict[str, torch.Tensor]] = field(default_factory=list, init=False)
-
-    def gradient(self, inner: Any, model: Any, window: Any, context: Context) -> float:
-        self.losses.append(inner(model, window))
-        self.gradients.append({name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None})
-        return self.losses[-1]
-
-
-def watched(bench: Bench, **mitigations: Mitigation) -> Watch:
-    watch = Watch()
-    bench.train({"watch": watch, **mitigations})
-    return watch
-
-
-def start(strategy: Any) -> Any:
-    """The tiny model with a strategy attached, as a tuning starts."""
-    return strategy.attach(Tiny().load(Path()).module, 0)
-
-
-def moved(model: Any) -> Any:
-    """The same model with everything that is trained somewhere else."""
-    generator = torch.Generator().manual_seed(3)
-    for p in model.parameters():
-        if p.requires_grad:
-            p.data += 0.05 * torch.randn(p.shape, generator=generator)
-    return model
-
-
-def encoded(bench: Bench) -> list[Encoded]:
-    """Four rows of unequal length; two labels fewer on the first, so that micro-batches differ in their number of tokens."""
-    rows = [encode(bench.house.loader.tokenizer(bench.start), row.with_answer("Duck. " * (at + 1)), 512) for at, row in enumerate(ROWS[:4])]
-    first = [at for at, label in enumerate(rows[0].labels) if label != IGNORED][:2]
-    rows[0] = dataclasses.replace(rows[0], labels=tuple(IGNORED if at in first else label for at, label in enumerate(rows[0].labels)))
-    return rows
 
 
 # --- the distribution -----------------------------------------------------------------------------------------------------
 def test_listed_and_composed_when_installed(command: Command, tmp_path: Path) -> None:
-    site = install(PLUGIN, tmp_path / "site")
-    listed = command("ftsafety.list", path=(site,))
-    assert listed.returncode == 0, listed.stderr
-    assert [line.strip() for line in listed.stdout.splitlines()].count("plugin: anchor") == len(OPTIONS) == 3
-    typed = [f"mitigation=[{','.join(file.stem for file in OPTIONS)}]", "mitigation.kl.weight=0.25"]
-    composed = command("ftsafety", "--cfg", "job", "+attack=identity_shift", *typed, path=(site,))
-    assert composed.returncode == 0, composed.stderr
-    assert "weight: 0.25" in composed.stdout
-    assert all(f"_target_: ftsafety_plugin_anchor.{file.stem}." in composed.stdout for file in OPTIONS)
+    assert set(ANCHOR.options) == {option for option, _ in SETTINGS.values()} == set(OFF)
+    composed = ANCHOR.composed_when_installed(command, tmp_path, f"mitigation=[{','.join(ANCHOR.options)}]", "mitigation.kl.weight=0.25")
+    assert "weight: 0.25" in composed
 
 
-@pytest.mark.parametrize("file", OPTIONS, ids=lambda file: file.stem)
-def test_an_option_builds_and_shows_every_field(file: Path) -> None:
-    node = OmegaConf.load(file)
-    assert file.read_text().startswith(f"# @package mitigation.{file.stem}\n")
-    mitigation = made(file.stem)
-    assert {str(key) for key in node} - {"_target_"} == set(schema_of(type(mitigation)).names)
-    assert json.dumps(mitigation.recipe()) and mitigation.source and mitigation.fidelity
-    assert mitigation.option == f"mitigation.{file.stem}"
+@pytest.mark.parametrize("option", ANCHOR.options)
+def test_an_option_builds_and_shows_every_field(option: str) -> None:
+    mitigation = ANCHOR.shown(option)
+    assert json.dumps(mitigation.recipe()) and getattr(mitigation, "option", f"mitigation.{option}") == f"mitigation.{option}"
 
 
 # --- the contract ---------------------------------------------------------------------------------------------------------
@@ -155,8 +78,8 @@ def test_an_option_builds_and_shows_every_field(file: Path) -> None:
 def test_off_is_plain_tuning_bit_for_bit_and_on_is_another(bench: Bench, strategy: Any, setting: Any) -> None:
     bench.strategy = strategy
     option, fields = setting
-    nothing = {"weight": 0.0} | ({"align_steps": 0} if option == "lisa" else {})
-    plain, off, on = bench({}), bench({option: made(option, **fields | nothing)}), bench({option: made(option, **fields)})
+    bench.tuning.share_prefix = option != "sppft"  # what changes the model switches it off, and the last bits differ
+    plain, off, on = bench({}), bench({option: made(option, **fields | OFF[option])}), bench({option: made(option, **fields)})
     assert same(plain, off)
     assert distance(plain, on) > 1e-6
 
@@ -171,7 +94,21 @@ def test_accumulation_changes_nothing(bench: Bench, elsewhere: Bench, strategy: 
     assert distance(bench({option: made(option, **fields)}), elsewhere({option: made(option, **fields)})) < 1e-6
 
 
-@pytest.mark.parametrize(("name", "setting"), [("lora", "kl"), ("full", "kl"), ("lora", "kl-safety"), ("lora", "l2"), ("full", "l2"), ("lora", "lisa")])
+@pytest.mark.parametrize(
+    ("name", "setting"),
+    [
+        ("lora", "kl"),
+        ("full", "kl"),
+        ("lora", "kl-safety"),
+        ("lora", "l2"),
+        ("full", "l2"),
+        ("lora", "lisa"),
+        ("lora", "ewc"),
+        ("full", "ewc"),
+        ("lora", "constrained_sft"),
+        ("full", "sppft"),
+    ],
+)
 def test_a_killed_tuning_goes_on_bit_for_bit(bench: Bench, elsewhere: Bench, die_at: Any, name: str, setting: str) -> None:  # noqa: F811
     bench.strategy = elsewhere.strategy = STRATEGIES[name]
     option, fields = SETTINGS[setting]
@@ -180,6 +117,22 @@ def test_a_killed_tuning_goes_on_bit_for_bit(bench: Bench, elsewhere: Bench, die
     with pytest.raises(Died):
         elsewhere({option: made(option, **fields)})
     assert same(whole, elsewhere({option: made(option, **fields)}))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("options", [["kl", "l2", "ewc", "constrained_sft", "sppft"], ["lisa", "ewc"]], ids="+".join)
+def test_two_processes_agree_with_one(tmp_path: Path, options: list[str]) -> None:
+    """Several at once, as installed: what each process computes for itself, such as the Fisher information, is the same on both."""
+    fields = [f"mitigation.{option}.{name}={value}" for option in options for name, value in SETTINGS[option][1].items()]
+    settings = ["+attack=identity_shift", "strategy=full", "strategy.lr=0.01", "tuning.optimiser=sgd", "tuning.batch_size=5", "tuning.epochs=2"]
+    found = []
+    for name, more in (("one", []), ("two", ["trainer=ddp"])):
+        done = run(small_cell(tmp_path / name, *settings, f"mitigation=[{','.join(options)}]", *fields, *more, benchmarks=["stand_in"]))
+        stage = next(stage for stage in done.data["stages"] if stage["stage"] == "tune")
+        found.append((stage, load_file(tmp_path / name / "store" / "tune" / stage["key"] / "weights.safetensors")))
+    (one, alone), (two, together) = found
+    assert one["key"] == two["key"] and one["steps"] == 4
+    assert distance(alone, together) < 1e-6 and two["final_loss"] == pytest.approx(one["final_loss"], rel=1e-5)
 
 
 def test_an_instance_used_before_tunes_as_a_new_one(bench: Bench, elsewhere: Bench) -> None:

@@ -5,12 +5,11 @@ The published baseline (Huang et al. 2024) takes its softmax over the sequence i
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from itertools import chain
 from typing import TYPE_CHECKING, Any, Literal
 
+from ftsafety_plugin_anchor.aligned import Aligned
 from ftsafety_plugin_anchor.anchor import Anchor, drawn
 
 if TYPE_CHECKING:
@@ -25,23 +24,20 @@ STREAM = "kl"
 
 
 @dataclass(kw_only=True)
-class Kl(Anchor):
+class Kl(Anchor, Aligned):
     """Adds the KL divergence between aligned and tuned model, averaged over answer tokens, to the loss."""
 
     source = "baseline of Huang et al. 2024 (arXiv 2402.01109); github.com/git-disl/Vaccine at 906f520, trainer.py, KLTrainer"
     fidelity = "the idea and the weight as there; the divergence is over the vocabulary and a mean over answer tokens, theirs over positions and summed"
     # innermost: the window that it averages over is the one that is computed
     order = 55
-    # weights: where they can't be merged, as with learned tokens, the start differs from the aligned model already
-    needs = frozenset({"gradients", "logits", "weights", "safe_rows"})
+    needs = Aligned.needs | {"safe_rows"}
 
     answers: Literal["user", "safety"] = "user"
     """Whose answer tokens: the user's rows of the step, or as many of the shipped refusals, in the plain template."""
     direction: Literal["forward", "reverse"] = "forward"
     """``forward`` is KL(aligned, tuned), ``reverse`` is KL(tuned, aligned)."""
 
-    _aligned: Any = field(default=None, init=False, repr=False, compare=False)
-    """The model as it starts; what the strategy leaves frozen is shared with the model that is tuned."""
     _share: float = field(default=0.0, init=False, repr=False, compare=False)
     """What a token's divergence counts, so that the core's mean over micro-batches becomes the mean over the window's tokens."""
     _safety: dict[int, dict[str, Any]] = field(default_factory=dict, init=False, repr=False, compare=False)
@@ -52,14 +48,14 @@ class Kl(Anchor):
 
     def begin(self, model: Any, context: Context) -> None:
         if self.weight:
-            self._aligned = copy.deepcopy(model, {id(p): p for p in model.parameters() if not p.requires_grad}).eval()
+            super().begin(model, context)
 
     def gradient(self, inner: Inner, model: Any, window: Window, context: Context) -> float:
         from ftsafety.chat import IGNORED
 
         if not self.weight:
             return inner(model, window)
-        self._follow(model)
+        self.follow(model)
         looked_at = window
         if self.answers == "safety":
             looked_at = drawn(STREAM, window, context)
@@ -82,13 +78,8 @@ class Kl(Anchor):
         return self.weight * self._share * divergence(aligned, out[0], self.direction)
 
     def finish(self, model: Any, context: Context) -> None:
-        self._aligned, self._safety = None, {}
-
-    def _follow(self, model: Any) -> None:
-        """Bring the copy to where the trainer has put the model, and into its precision."""
-        pairs = zip(chain(self._aligned.parameters(), self._aligned.buffers()), chain(model.parameters(), model.buffers()), strict=True)
-        for kept, moving in pairs:
-            kept.data = kept.data.to(moving)
+        super().finish(model, context)
+        self._safety = {}
 
 
 def divergence(aligned: torch.Tensor, tuned: torch.Tensor, direction: Literal["forward", "reverse"]) -> torch.Tensor:

@@ -62,7 +62,8 @@ class L2(Anchor):
 
     def _of_updates(self, model: Any) -> Iterator[float]:
         """Squared norms, one per adapter; adds their gradient."""
-        for a, b, scale in adapters(model):
+        for adapter in adapters(model):
+            a, b, scale = adapter.a, adapter.b, adapter.scale
             rows, columns = a.detach() @ a.detach().T, b.detach().T @ b.detach()
             for factor, gap in ((a, columns @ a.detach()), (b, b.detach() @ rows)):
                 if factor.grad is not None:
@@ -76,9 +77,20 @@ def is_lora(model: Any) -> bool:
     return config is not None and config.peft_type.value == "LORA" and not config.use_dora
 
 
-def adapters(model: Any) -> Iterator[tuple[torch.nn.Parameter, torch.nn.Parameter, float]]:
-    """The factors A ``[rank, in]`` and B ``[out, rank]`` of each adapted layer, and the scale of their product."""
-    for module in model.modules():
+@dataclass(frozen=True)
+class Adapter:
+    """A layer's LoRA adapter: the layer's own weight ``[out, in]``, the factors A ``[rank, in]`` and B ``[out, rank]``, and the scale of their product."""
+
+    layer: str
+    own: torch.nn.Parameter
+    a: torch.nn.Parameter
+    b: torch.nn.Parameter
+    scale: float
+
+
+def adapters(model: Any) -> Iterator[Adapter]:
+    """The adapter of each adapted layer."""
+    for layer, module in model.named_modules():
         if hasattr(module, "lora_A") and hasattr(module, "scaling"):
             for name in module.active_adapters:
-                yield module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name])
+                yield Adapter(layer, module.base_layer.weight, module.lora_A[name].weight, module.lora_B[name].weight, float(module.scaling[name]))

@@ -1,0 +1,1 @@
+"""A plugin: mitigations at the prompt and at the answer. ``conf/mitigation`` holds its options."""
