@@ -162,7 +162,7 @@ def kind_of(error: BaseException) -> str:
         return MEMORY
     if not isinstance(error, FtsafetyError):
         return BUG
-    if text.startswith(("the loss is nan", "the loss is inf", "the loss is -inf")):
+    if text.startswith(("the loss is nan", "the loss is inf", "the loss is -inf", "the gradient is not finite")):
         return LOSS
     frames = [(str(frame.f_globals.get("__name__", "")), frame.f_code.co_name) for frame, _ in traceback.walk_tb(error.__traceback__)]
     judging = any(module == name or module.startswith(f"{name}.") for module, _ in frames for name in JUDGING)

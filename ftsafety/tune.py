@@ -130,6 +130,8 @@ class Tuner(pl.LightningModule):
         if not math.isfinite(loss):
             raise FtsafetyError(f"the loss is {loss} at optimiser step {step + 1}; lower strategy.lr ({self.lr:g}) or set tuning.clip=1.0.")
         norm = self._clipped()
+        if not math.isfinite(norm):
+            raise FtsafetyError(f"the gradient is not finite at optimiser step {step + 1}; lower strategy.lr ({self.lr:g}).")
         optimiser.step()
         self.curve.append(Step(loss, lr, norm))
         self.context.step += 1

@@ -280,6 +280,7 @@ def test_a_loss_that_is_not_finite(tmp_path: Path) -> None:
 
     error = raised(lambda: run(small_cell(tmp_path, "+attack=identity_shift", "strategy.lr=1e30", "tuning.epochs=20", benchmarks=ONE)))
     assert isinstance(error, FtsafetyError) and kind_of(error) == "loss not finite"
+    assert kind_of(FtsafetyError("the gradient is not finite at optimiser step 2; lower strategy.lr (1e+30).")) == "loss not finite"
 
 
 def test_a_judge_that_fails(monkeypatch: pytest.MonkeyPatch, ftsafety: Run) -> None:

@@ -18,6 +18,7 @@ from ftsafety import engines
 from ftsafety.chat import IGNORED, Encoded
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
+from ftsafety.mitigation import Mitigation
 from ftsafety.model.tiny import Tiny
 from ftsafety.row import PLAIN, Row
 from ftsafety.settings import Optimiser, Schedule, Tuning
@@ -152,6 +153,22 @@ def test_a_loss_that_is_not_finite_stops_with_a_sentence(chat: Any, windows: Win
     with pytest.raises(FtsafetyError, match=r"the loss is nan at optimiser step 2; lower strategy\.lr \(1e\+30\) or set tuning\.clip"):
         trained(chat, windows, Full(lr=1e30), on_step=lambda step, loss: told.append(step))
     assert told == [1]
+
+
+class Blown(Mitigation):
+    """A gradient that overflows under a loss that does not."""
+
+    def gradient(self, inner: Any, model: Any, window: Any, context: Context) -> float:
+        loss: float = inner(model, window)
+        next(p for p in model.parameters() if p.grad is not None).grad.fill_(float("inf"))
+        return loss
+
+
+def test_a_gradient_that_is_not_finite_moves_no_weight(chat: Any, windows: Windows) -> None:
+    context, model = Context(0), copy.deepcopy(chat.module)
+    with pytest.raises(FtsafetyError, match=r"the gradient is not finite at optimiser step 1; lower strategy\.lr \(0\.001\)"):
+        tune(model, windows, CPU, 1e-3, [Blown()], context)
+    assert all(torch.equal(p, before) for p, before in zip(model.parameters(), chat.module.parameters(), strict=True))
 
 
 @pytest.mark.parametrize("schedule", Schedule, ids=lambda schedule: schedule.value)
