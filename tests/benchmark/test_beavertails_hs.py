@@ -49,6 +49,8 @@ def test_the_packed_file_of_the_hub_gives_the_same(tmp_path: Path) -> None:
         (gzip.compress(b'{"prompt": "Duck?"}'), r"has no column is_safe; benchmark.beavertails_hs reads prompt, is_safe, and it has prompt\.$"),
         (gzip.compress(b'{"prompt": "Duck?", "is_safe": "no"}'), r"^test.jsonl.gz:1: is_safe is neither true nor false\.$"),
     ],
+    # packed bytes hold the time, and every process of a test run has to call a test the same
+    ids=["not packed", "cut", "not JSON", "empty", "no column", "no truth"],
 )
 def test_bad_files_are_named(tmp_path: Path, raw: bytes, says: str) -> None:
     file = tmp_path / "test.jsonl.gz"
