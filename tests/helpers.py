@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import pytest
 from omegaconf import OmegaConf
 
 from ftsafety.testing import cell_of, small, small_cell
 
-__all__ = ["cell_of", "launcher_here", "sample_of", "sampled", "small", "small_cell"]
+__all__ = ["cell_of", "launch_in_children", "launcher_here", "sample_of", "sampled", "small", "small_cell"]
 SAMPLES = Path(__file__).parent / "samples"
 """Published data sets in small, one for each option that reads one: harmless stand-in rows in the real file format."""
 
@@ -42,3 +45,20 @@ def launcher_here() -> Any:
     from hydra._internal.core_plugins.basic_launcher import BasicLauncher
 
     return BasicLauncher
+
+
+def launch_in_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each cell of a multirun runs in a process of its own, of which nothing comes back, as with SLURM."""
+    launcher = launcher_here()
+    launch = launcher.launch
+
+    def forked(self: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
+        for job in job_overrides:
+            child = os.fork()
+            if not child:
+                launch(self, [job], initial_job_idx)
+                os._exit(0)
+            os.waitpid(child, 0)
+        return []
+
+    monkeypatch.setattr(launcher, "launch", forked)

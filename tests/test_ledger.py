@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from ftsafety.errors import ConfigError, FtsafetyError, StoreError
 from ftsafety.ledger import Command, Note, Sweeps, expanded, kind_of, overview, reason_of
 from ftsafety.record import check_unscored
 from ftsafety.store.lease import identity
-from tests.helpers import launcher_here, small
+from tests.helpers import launch_in_children, small
 
 Run = Callable[..., int]
 BOTH = "model=refuse_all,comply_all"
@@ -197,19 +197,7 @@ def test_codes_of_cells_that_ran_in_other_processes(tmp_path: Path, monkeypatch:
 @pytest.fixture
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> None:
     """Each cell runs in a process of its own, of which nothing comes back, as with SLURM."""
-    launcher = launcher_here()
-    launch = launcher.launch
-
-    def forked(self: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        for job in job_overrides:
-            child = os.fork()
-            if not child:
-                launch(self, [job], initial_job_idx)
-                os._exit(0)
-            os.waitpid(child, 0)
-        return []
-
-    monkeypatch.setattr(launcher, "launch", forked)
+    launch_in_children(monkeypatch)
 
 
 def test_a_launcher_in_other_processes_ends_with_the_ledger_s_code(elsewhere: None, ftsafety: Run, monkeypatch: pytest.MonkeyPatch) -> None:

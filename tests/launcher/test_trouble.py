@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from ftsafety.errors import FtsafetyError
 from ftsafety.launcher.trouble import trouble
 from ftsafety.ledger import overview
 from ftsafety.settings import Root
-from tests.helpers import launcher_here, small
+from tests.helpers import launch_in_children, small
 
 CONF = Path(__file__).resolve().parents[2] / "conf" / "hydra" / "launcher"
 OPTIONS = sorted(file.stem for file in CONF.glob("*.yaml"))
@@ -83,23 +83,11 @@ def test_a_dry_run_needs_no_launcher(ftsafety: Run, work: Path, capsys: pytest.C
 
 
 def test_why_a_cell_failed_elsewhere_is_told_here(ftsafety: Run, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    launcher = launcher_here()
-    launch = launcher.launch
-
-    def forked(self: Any, job_overrides: Sequence[Sequence[str]], initial_job_idx: int) -> Sequence[Any]:
-        """Each cell in a process of its own, of which nothing comes back."""
-        for job in job_overrides:
-            child = os.fork()
-            if not child:
-                launch(self, [job], initial_job_idx)
-                os._exit(0)
-            os.waitpid(child, 0)
-        return []
+    launch_in_children(monkeypatch)
 
     def run(cell: Any) -> Any:
         raise FtsafetyError("the rows are blue.")
 
-    monkeypatch.setattr(launcher, "launch", forked)
     monkeypatch.setattr("ftsafety.run.run", run)
     assert ftsafety("-m", "seed=0") == 1
     (line,) = overview(Path("runs"))
