@@ -23,6 +23,9 @@ from ftsafety.errors import ConfigError
 OBJECT_STORE_BYTES = 80 * 2**20
 """About the least that Ray takes; all that passes through it are configurations."""
 
+STARTS = 3
+"""How often a cluster is started that is not up after half a minute, which is all that Ray waits for and short on a busy machine."""
+
 
 class RayLauncher(Launcher):
     """Runs each cell as a Ray task; a task whose worker is killed fails alone.
@@ -52,9 +55,7 @@ class RayLauncher(Launcher):
             import ray
         except ImportError as error:
             raise ConfigError("hydra/launcher=ray needs ray, which is not installed; type pip install 'ftsafety[ray]'.") from error
-        # a cluster that runs already has its own settings
-        own: dict[str, Any] = {} if self.address else {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
-        ray.init(address=self.address or "local", logging_level=logging.ERROR, **own)
+        self.connect(ray)
         try:
             # a task is not tried again: a worker that was killed for memory would be killed again
             do: Any = ray.remote(max_retries=0, num_cpus=self.num_cpus, num_gpus=self.num_gpus)(_do)
@@ -64,6 +65,20 @@ class RayLauncher(Launcher):
             return list(ray.get(tasks))
         finally:
             ray.shutdown()
+
+    def connect(self, ray: Any) -> None:
+        """Reach the cluster, or start one."""
+        # a cluster that runs already has its own settings
+        own: dict[str, Any] = {} if self.address else {"object_store_memory": OBJECT_STORE_BYTES, "include_dashboard": False}
+        for left in reversed(range(STARTS)):
+            try:
+                ray.init(address=self.address or "local", logging_level=logging.ERROR, **own)
+                return
+            except Exception as error:
+                # Ray has no class of its own for it
+                if not left or "timed out during startup" not in str(error):
+                    raise
+                ray.shutdown()
 
 
 def _do(shared: tuple[Any, ...], overrides: list[str], number: int) -> JobReturn:

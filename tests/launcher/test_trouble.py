@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable
+from contextlib import nullcontext
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ from hydra.core.config_store import ConfigStore
 
 from ftsafety import cli
 from ftsafety.errors import FtsafetyError
+from ftsafety.launcher.ray import RayLauncher
 from ftsafety.launcher.trouble import trouble
 from ftsafety.ledger import overview
 from ftsafety.settings import Root
@@ -61,6 +63,26 @@ def test_ray_that_is_not_installed(ftsafety: Run, monkeypatch: pytest.MonkeyPatc
     monkeypatch.setitem(sys.modules, "ray", None)
     assert ftsafety("-m", "hydra/launcher=ray", "seed=0,1") == 1
     assert capsys.readouterr().err.strip() == "hydra/launcher=ray needs ray, which is not installed; type pip install 'ftsafety[ray]'."
+
+
+@pytest.mark.parametrize(
+    ("fails", "said", "starts"),
+    [(0, "", 1), (2, "The current node timed out during startup.", 3), (3, "The current node timed out during startup.", 3), (1, "no such address", 1)],
+)
+def test_a_cluster_that_is_slow_to_start(fails: int, said: str, starts: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = pytest.importorskip("ray")
+    tried: list[str] = []
+
+    def start(address: str, **_: Any) -> None:
+        tried.append(address)
+        if len(tried) <= fails:
+            raise Exception(said)
+
+    monkeypatch.setattr(ray, "init", start)
+    launcher = RayLauncher(address=None, num_cpus=1, num_gpus=0)
+    with pytest.raises(Exception, match=said) if fails == starts else nullcontext():
+        launcher.connect(ray)
+    assert tried == ["local"] * starts
 
 
 @pytest.mark.parametrize(
