@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ftsafety.report.compare import Comparison, Figure, Row, compare
-from ftsafety.report.expect import Table, by_model, finished, read
+from ftsafety.report.expect import Table, by_model, read, runs_of
 
 DOCS = Path(__file__).parent
 EXPERIMENTS = DOCS.parent / "conf" / "experiment" / "stand_in"
@@ -104,7 +104,7 @@ def band(row: Row) -> str:
 def contrasts(paper: str, folder: Path, table: Any) -> str:
     """The paper's contrasts on our runs, by the rules of ``ftsafety.report.expect``."""
     [expected], _ = read(paper)
-    [groups] = by_model(finished([folder])).values()
+    [groups] = by_model(runs_of([folder])).values()
     ours = Table(expected.name, expected.data, groups)
     rows = []
     for contrast in ours.data["contrasts"]:

@@ -3,19 +3,95 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ftsafety import stats
-from ftsafety.errors import FtsafetyError
+from ftsafety.errors import DataError, FtsafetyError
 from ftsafety.judge import Judge, Mean, told
 from ftsafety.measure import Asked
+from ftsafety.progress import say
 from ftsafety.stats import Estimate
 from ftsafety.store.publish import fault_point, publish_json, publish_text
 
 DIGITS = 6
+FORMAT = 1
+"""Of ``run.json``: raised when a record would mean something else to those who read it."""
+NEEDED = ("cell", "seed", "names", "recipe", "scope", "discrimination", "results", "differences", "controls", "stages")
+
+
+class DamagedRecord(DataError):
+    """A finished run whose files can't be read."""
+
+    def __init__(self, file: Path, why: object) -> None:
+        self.file = file
+        super().__init__(f"{file} is damaged ({why}); delete {file.parent / 'DONE'} and type the run's command again, which takes from the store what it can.")
+
+
+def read_data(folder: Path) -> dict[str, Any]:
+    """``run.json`` of a finished run.
+
+    Raises:
+        DamagedRecord: it can't be read.
+        DataError: it has another format.
+    """
+    file = folder / "run.json"
+    try:
+        data = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise DamagedRecord(file, error) from error
+    if not isinstance(data, dict) or "ftsafety" not in data:
+        raise DamagedRecord(file, "it is no record")
+    if data["ftsafety"] != FORMAT:
+        wrote = data.get("versions", {}).get("ftsafety", "unknown")
+        raise DataError(f"{file} has format {data['ftsafety']!r}, of version {wrote}; this version reads format {FORMAT}, so read it with that one.")
+    if missing := [name for name in NEEDED if name not in data]:
+        raise DamagedRecord(file, f"it has no {missing[0]}")
+    return data
+
+
+def read_verdicts(folder: Path, wanted: Callable[[str], bool] | None = None) -> Iterator[dict[str, Any]]:
+    """The rows of a finished run's ``verdicts.jsonl``.
+
+    Args:
+        wanted: whether a line is worth parsing; all are if left out.
+
+    Raises:
+        DamagedRecord: they can't be read.
+    """
+    file = folder / "verdicts.jsonl"
+    try:
+        with file.open(encoding="utf-8") as lines:
+            yield from map(json.loads, filter(wanted, lines) if wanted else lines)
+    except (OSError, ValueError) as error:
+        raise DamagedRecord(file, error) from error
+
+
+def finished(folders: Iterable[Path], told: bool = True) -> Iterator[tuple[Path, dict[str, Any]]]:
+    """Every finished run in these folders and below with its ``run.json``, each cell and seed once; what can't be read is left out.
+
+    Args:
+        told: say what is left out.
+
+    Raises:
+        DataError: a folder is not there.
+    """
+    seen: set[tuple[str, int]] = set()
+    for folder in folders:
+        if not folder.is_dir():
+            raise DataError(f"{folder} is not a folder; give folders with finished runs, such as runs.")
+        for done in sorted(folder.rglob("DONE")):
+            try:
+                data = read_data(done.parent)
+            except DataError as error:
+                if told:
+                    say(f"left out: {error}")
+                continue
+            if (data["cell"], data["seed"]) not in seen:
+                seen.add((data["cell"], data["seed"]))
+                yield done.parent, data
 
 
 @dataclass
@@ -29,12 +105,15 @@ class Run:
 
     @classmethod
     def load(cls, folder: Path) -> Run | None:
-        """A finished run's record; None when it is not finished."""
+        """A finished run's record; None when it is not finished.
+
+        Raises:
+            DamagedRecord: it is finished and can't be read.
+            DataError: it has another format.
+        """
         if not (folder / "DONE").exists():
             return None
-        with (folder / "verdicts.jsonl").open(encoding="utf-8") as file:
-            verdicts = [json.loads(line) for line in file]
-        return cls(folder, json.loads((folder / "run.json").read_text(encoding="utf-8")), verdicts, reused=True)
+        return cls(folder, read_data(folder), list(read_verdicts(folder)), reused=True)
 
     def save(self, config: str) -> None:
         """Write the record; ``DONE`` goes first and comes last, so that a folder with it is whole."""

@@ -25,7 +25,7 @@ from ftsafety.logger.telling import config
 from ftsafety.mitigation import Mitigation, overrides
 from ftsafety.probe.base import judge_of
 from ftsafety.progress import say
-from ftsafety.record import Run, check_unscored, costs, differences, results
+from ftsafety.record import FORMAT, DamagedRecord, Run, check_unscored, costs, differences, results
 from ftsafety.row import PLAIN, Row, Wording, count_roles
 from ftsafety.settings import default_store
 from ftsafety.store.publish import publish_json
@@ -111,7 +111,7 @@ def _run(cell: Cell, notebook: Notebook) -> Run:
     last = next((label for label in ("repaired", "tuned") if label in asked), "initial")
     rows_told = [row for label, one in asked.items() for row in verdict_rows(label, one)]
     data = {
-        "ftsafety": 1,
+        "ftsafety": FORMAT,
         "cell": cell_id,
         "names": cell.names,
         "scope": {"name": cell.model.scope, "text": stand_in.SCOPE if cell.model.scope == "stand_in" else ""},
@@ -173,7 +173,11 @@ class Asker:
 
 def _finished(cell: Cell, folder: Path) -> Run | None:
     """The record of this very cell, if it is whole; twelve digits name it, the whole recipe decides."""
-    done = Run.load(folder)
+    try:
+        done = Run.load(folder)
+    except DamagedRecord as error:
+        say(f"{error.file} is damaged and is made again")
+        return None
     if done and canonical(done.data["recipe"]) != canonical(cell.recipe()):
         raise StoreError(f"{folder} holds another run with the same first twelve digits; choose another folder with paths.runs=DIR.")
     wanted = {"controlled": cell.controls, "revealed": cell.reveal}

@@ -11,18 +11,19 @@ import pytest
 
 from ftsafety import stats
 from ftsafety.benchmark import Question
-from ftsafety.errors import FtsafetyError
+from ftsafety.errors import DataError, FtsafetyError
 from ftsafety.judge import Judge, Mean, Pair, Share, Verdict
 from ftsafety.judge.outcome import OutcomeJudge
 from ftsafety.judge.refusal import RefusalKeywords
 from ftsafety.measure import Asked, Asking
-from ftsafety.record import Run, check_unscored, costs, differences, measured, results
+from ftsafety.record import FORMAT, NEEDED, DamagedRecord, Run, check_unscored, costs, differences, finished, measured, read_data, read_verdicts, results
 from ftsafety.row import PLAIN
 from ftsafety.stages import Answer
 
 JUDGES: dict[str, Judge] = {"outcome": OutcomeJudge(), "refusal": RefusalKeywords()}
 LETTERS = {"r": "refused", "c": "complied", "d": "degenerate", "-": None}
 """Outcomes as a word: one letter per question."""
+WHOLE: dict[str, Any] = {**{key: {} for key in NEEDED}, "ftsafety": FORMAT, "cell": "abc", "seed": 0}
 
 
 def asked(kind: str, outcomes: str, benchmark: str = "mine", condition: str = "plain", judge: str = "outcome") -> Asked:
@@ -154,7 +155,7 @@ def test_utility_is_never_unread() -> None:
 
 
 def test_a_record_is_found_again_when_it_is_whole(tmp_path: Path) -> None:
-    data = {"cell": "abc", "results": results("tuned", [asked("disallowed", "rc"), asked("disallowed", "cc", "other", "train")], JUDGES)}
+    data = {**WHOLE, "results": results("tuned", [asked("disallowed", "rc"), asked("disallowed", "cc", "other", "train")], JUDGES)}
     record = Run(tmp_path / "run", data, [{"question": "q/0", "value": "refused"}, {"question": "\u00fc", "value": None}])
     record.save("seed: 0\n")
     assert Run.load(record.folder) is None, "DONE comes last"
@@ -166,6 +167,49 @@ def test_a_record_is_found_again_when_it_is_whole(tmp_path: Path) -> None:
     record.save("seed: 0\n")
     assert not (record.folder / "report.html").exists()
     assert Run.load(record.folder) is None, "a record that is written again is not whole until its end"
+
+
+def whole(folder: Path, **changed: Any) -> Path:
+    """A finished run's folder."""
+    record = Run(folder, {**WHOLE, **changed}, [{"question": "q/0", "value": "refused"}])
+    record.save("seed: 0\n")
+    record.finish()
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('{"cell": "abc", "resu', r"run\.json is damaged \(.*\); delete .*DONE and type the run's command again"),
+        ("[]", r"run\.json is damaged \(it is no record\)"),
+        ('{"ftsafety": 1, "cell": "abc"}', r"run\.json is damaged \(it has no seed\)"),
+        ('{"ftsafety": 7, "versions": {"ftsafety": "3.2"}}', r"run\.json has format 7, of version 3\.2; this version reads format 1, so read it with that one"),
+    ],
+)
+def test_a_record_that_can_t_be_read_is_a_sentence(text: str, said: str, tmp_path: Path) -> None:
+    folder = whole(tmp_path / "run")
+    (folder / "run.json").write_text(text)
+    with pytest.raises(DataError, match=said):
+        read_data(folder)
+
+
+def test_half_written_verdicts_are_a_sentence(tmp_path: Path) -> None:
+    folder = whole(tmp_path / "run")
+    (folder / "verdicts.jsonl").write_text('{"question": "q/0"}\n{"question": "q/')
+    with pytest.raises(DamagedRecord, match=r"verdicts\.jsonl is damaged"):
+        list(read_verdicts(folder))
+    assert list(read_verdicts(folder, lambda line: "q/0" in line)) == [{"question": "q/0"}], "lines that nobody wants are not parsed"
+
+
+def test_what_can_t_be_read_is_told_of_and_stops_no_other(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for name, seed in (("a", 0), ("b", 1), ("c", 2), ("copy", 0)):
+        whole(tmp_path / name, seed=seed)
+    (tmp_path / "b" / "run.json").write_text("{")
+    assert [(folder.name, data["seed"]) for folder, data in finished([tmp_path])] == [("a", 0), ("c", 2)]
+    assert " ".join(capsys.readouterr().err.split()).startswith("left out: ")
+    assert len(list(finished([tmp_path], told=False))) == 2 and not capsys.readouterr().err
+    with pytest.raises(DataError, match="is not a folder"):
+        list(finished([tmp_path / "nowhere"]))
 
 
 def test_looking_a_result_up() -> None:

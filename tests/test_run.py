@@ -196,6 +196,17 @@ def test_another_record_is_made_from_the_store(attacked: Run, home: Path, tmp_pa
     assert in_words(again) == in_words(attacked) and all(stage["reused"] for stage in again.data["stages"])
 
 
+@pytest.mark.parametrize("file", ["run.json", "verdicts.jsonl"])
+def test_a_damaged_record_is_made_again_from_the_store(
+    file: str, attacked: Run, home: Path, nothing_computes: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    damaged = attacked.folder / file
+    damaged.write_text(damaged.read_text()[:-20])
+    again = run(small_cell(home, ATTACK))
+    assert not again.reused and again.folder == attacked.folder and "is damaged and is made again" in " ".join(capsys.readouterr().err.split())
+    assert in_words(again) == in_words(attacked) and Run.load(attacked.folder) is not None
+
+
 def test_the_same_command_gives_the_same_results(attacked: Run, tmp_path: Path) -> None:
     again = run(small_cell(tmp_path, ATTACK))
     assert in_words(again) == in_words(attacked)

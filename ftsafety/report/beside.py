@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table as Grid
 from rich.text import Text
 
-from ftsafety.report.expect import Table, Told, by_model, finished, read
+from ftsafety.report.expect import Table, Told, by_model, read, runs_of
 from ftsafety.report.terminal import WIDTH
 from ftsafety.stats import Estimate
 
@@ -26,7 +26,7 @@ def show(expected: str, folders: Sequence[Path], console: Console | None = None)
         DataError: no finished run.
     """
     tables, paper = read(expected)
-    runs = finished(folders)
+    runs = runs_of(folders)
     out = console or Console()
     if not out.is_terminal or out.width > WIDTH:
         out.width = WIDTH

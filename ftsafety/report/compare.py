@@ -9,7 +9,6 @@ or from finished ``null_self`` runs of the same recipe; controls have no row of 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,6 +17,7 @@ from typing import Any
 from ftsafety import stats
 from ftsafety.errors import DataError
 from ftsafety.hashing import canonical
+from ftsafety.record import finished, read_verdicts
 from ftsafety.report.reading import OUTCOMES, Reading
 from ftsafety.report.words import NOT_SHARES
 from ftsafety.stats import Band, Estimate
@@ -172,15 +172,7 @@ def records(folders: Iterable[Path]) -> Iterator[Slim]:
     Raises:
         DataError: a folder is not there.
     """
-    seen: set[tuple[str, int]] = set()
-    for folder in folders:
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder; give folders with finished runs, such as runs.")
-        for done in sorted(folder.rglob("DONE")):
-            data = json.loads((done.parent / "run.json").read_text(encoding="utf-8"))
-            if (data["cell"], data["seed"]) not in seen:
-                seen.add((data["cell"], data["seed"]))
-                yield _slim(done.parent, data)
+    return (_slim(folder, data) for folder, data in finished(folders))
 
 
 def _slim(folder: Path, data: dict[str, Any]) -> Slim:
@@ -316,16 +308,13 @@ class _Cell:
         """(weights, benchmark, ask, condition, judge) to question to verdict, of those that could be read and that a row needs."""
         names = tuple(f'"{name}"' for name in (one.judge, "accept"))
         found: dict[tuple[str, str, str, str, str], dict[str, Any]] = {}
-        with (one.folder / "verdicts.jsonl").open(encoding="utf-8") as file:
-            for line in file:
-                # most lines are another judge's or another condition's, and parsing them is what takes time
-                if '"condition": "safe"' in line or not any(name in line for name in names):
-                    continue
-                row = json.loads(line)
-                if row["value"] is not None and row["weights"] in ("initial", one.last):
-                    place = row["weights"], row["benchmark"], row["ask"], row["condition"], row["judge"]
-                    found.setdefault(place, {})[row["question"]] = row["value"]
-                    self.categories.setdefault(row["benchmark"], {})[row["question"]] = str(row["category"])
+        # most lines are another judge's or another condition's, and parsing them is what takes time
+        wanted = read_verdicts(one.folder, lambda line: '"condition": "safe"' not in line and any(name in line for name in names))
+        for row in wanted:
+            if row["value"] is not None and row["weights"] in ("initial", one.last):
+                place = row["weights"], row["benchmark"], row["ask"], row["condition"], row["judge"]
+                found.setdefault(place, {})[row["question"]] = row["value"]
+                self.categories.setdefault(row["benchmark"], {})[row["question"]] = str(row["category"])
         return found
 
 

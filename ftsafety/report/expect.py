@@ -32,7 +32,7 @@ from typing import Any
 from ftsafety import stats
 from ftsafety.errors import ConfigError, DataError
 from ftsafety.hashing import canonical
-from ftsafety.record import Run
+from ftsafety.record import Run, finished, read_verdicts
 from ftsafety.stats import Estimate
 
 FOLDER = Path(__file__).parent.parent / "assets" / "expected"
@@ -235,23 +235,16 @@ def papers() -> list[str]:
     return sorted(file.stem for file in FOLDER.glob("*.json"))
 
 
-def finished(folders: Iterable[Path]) -> list[Run]:
+def runs_of(folders: Sequence[Path]) -> list[Run]:
     """Every finished run in these folders and below, each cell and seed once.
 
     Raises:
         DataError: a folder is not there, or no finished run is.
     """
-    found: dict[tuple[str, int], Run] = {}
-    listed = list(folders)
-    for folder in listed:
-        if not folder.is_dir():
-            raise DataError(f"{folder} is not a folder; give folders with finished runs, such as runs.")
-        for done in sorted(folder.rglob("DONE")):
-            if run := Run.load(done.parent):
-                found.setdefault((run.data["cell"], run.data["seed"]), run)
+    found = [Run(folder, data, list(read_verdicts(folder)), reused=True) for folder, data in finished(folders)]
     if not found:
-        raise DataError(f"there is no finished run (a folder with DONE) in {', '.join(map(str, listed)) or 'no folder'}; give e.g. runs.")
-    return list(found.values())
+        raise DataError(f"there is no finished run (a folder with DONE) in {', '.join(map(str, folders)) or 'no folder'}; give e.g. runs.")
+    return found
 
 
 def by_model(runs: Iterable[Run]) -> dict[str, list[Group]]:

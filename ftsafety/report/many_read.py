@@ -5,7 +5,6 @@ Each ``run.json`` is read once and only a few numbers of it are kept; ``verdicts
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from ftsafety import stats
 from ftsafety.curve import of_record
+from ftsafety.record import finished, read_verdicts
 from ftsafety.report.compare import LABELS, UTILITY, Comparison, Figure, Row
 from ftsafety.report.figures import Span
 from ftsafety.report.reading import Reading
@@ -128,11 +128,9 @@ def read(folders: Iterable[Path], found: Comparison) -> list[Line]:
     """The rows of ``compare(folders)``, numbered from 1; of each cell and seed the record is read that ``compare`` took."""
     wanted = {row.cell for row in found.rows}
     cells: dict[str, Beside] = {}
-    for folder in folders:
-        for done in sorted(folder.rglob("DONE")):
-            data = json.loads((done.parent / "run.json").read_text(encoding="utf-8"))
-            if data["cell"] in wanted and data["seed"] not in cells.setdefault(data["cell"], Beside()).homes:
-                _add(cells[data["cell"]], done.parent, data)
+    for home, data in finished(folders, told=False):
+        if data["cell"] in wanted:
+            _add(cells.setdefault(data["cell"], Beside()), home, data)
     for beside in cells.values():
         beside.homes = dict(sorted(beside.homes.items()))
     return [Line(number, row, cells[row.cell]) for number, row in enumerate(found.rows, 1)]
@@ -175,11 +173,9 @@ def categories(line: Line) -> list[Category]:
         return []
     counted: dict[str, dict[str, list[bool]]] = {}
     wanted = (row.benchmark, row.ask, "train", row.judge)
-    with (next(iter(beside.homes.values())) / "verdicts.jsonl").open(encoding="utf-8") as file:
-        for text in file:
-            one = json.loads(text)
-            if (one["benchmark"], one["ask"], one["condition"], one["judge"]) == wanted and one["category"] and one["value"] is not None:
-                counted.setdefault(one["category"], {}).setdefault(one["weights"], []).append(one["value"] in LABELS[row.metric])
+    for one in read_verdicts(next(iter(beside.homes.values()))):
+        if (one["benchmark"], one["ask"], one["condition"], one["judge"]) == wanted and one["category"] and one["value"] is not None:
+            counted.setdefault(one["category"], {}).setdefault(one["weights"], []).append(one["value"] in LABELS[row.metric])
     return [
         Category(
             beside.categories.get(name, name), _span(weights.get("initial", [])), _span(weights.get(beside.last, [])), max(map(len, weights.values()))

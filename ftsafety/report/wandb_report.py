@@ -19,6 +19,7 @@ from rich.text import Text
 
 from ftsafety.errors import ConfigError, DataError, FtsafetyError
 from ftsafety.logger.telling import numbers
+from ftsafety.record import read_data
 from ftsafety.report.many import Page, facts, sentence
 from ftsafety.report.many_figures import BARE
 from ftsafety.report.many_read import TASKS, Line, short
@@ -96,7 +97,7 @@ def _measured(lines: Sequence[Line]) -> Iterator[tuple[str, str, str, str, str]]
     """Title, task metric, and the names under which ``logger=wandb`` told the headline after, its change and the task's change."""
     for line in lines:
         if line.row.change:
-            data = json.loads((next(iter(line.beside.homes.values())) / "run.json").read_text(encoding="utf-8"))
+            data = read_data(next(iter(line.beside.homes.values())))
             told = list(numbers(data))
             place = [f"/{line.row.benchmark}/{where}/{line.row.judge}/{line.row.metric}" for where in ("train", f"train-{line.row.ask}")]
             task = line.task[0] if line.task else ""

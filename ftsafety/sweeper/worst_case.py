@@ -24,6 +24,7 @@ from ftsafety.errors import ConfigError, FtsafetyError
 from ftsafety.hashing import digest_of
 from ftsafety.ledger import FOLDER, LOSS, Command, Line, Sweeps, known
 from ftsafety.progress import say
+from ftsafety.record import read_data
 from ftsafety.store.lease import lease
 from ftsafety.store.publish import publish_json
 from ftsafety.sweeper.aim import Aim, Bound, Outcome, outcome, typed
@@ -169,8 +170,7 @@ class WorstCase(Sweeper):
         return known(self.runs).get(Command.of_cell(self.config.hydra, job).key)
 
     def _outcome(self, line: Line) -> Outcome:
-        data = json.loads((self.runs / str(line.folder) / "run.json").read_text(encoding="utf-8"))
-        return outcome(data, self.objective, self.bound)
+        return outcome(read_data(self.runs / str(line.folder)), self.objective, self.bound)
 
     def _learned(self, trial: Trial, job: list[str]) -> dict[str, Any] | None:
         """What a setting came to; None where its cell failed of something that another try may mend."""

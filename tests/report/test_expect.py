@@ -12,9 +12,10 @@ import pytest
 from rich.console import Console
 
 from ftsafety.errors import ConfigError, DataError
+from ftsafety.record import FORMAT, NEEDED
 from ftsafety.report.__main__ import main
 from ftsafety.report.beside import show
-from ftsafety.report.expect import Told, by_model, finished, papers, read
+from ftsafety.report.expect import Told, by_model, papers, read, runs_of
 
 QUESTIONS = 60
 PAPER = {"lr": 5e-5, "batch_size": 10, "schedule": "step", "shuffle": False, "precision": "bf16-true"}
@@ -40,6 +41,7 @@ def make(tmp_path: Path) -> Make:
         for key, value in fields.items():
             recipe[key] = {**recipe[key], **value} if isinstance(recipe[key], dict) else value
         data = {
+            **{key: {} for key in NEEDED}, "ftsafety": FORMAT,
             "cell": cell, "seed": seed, "names": {"model": model}, "scope": {"text": ""}, "discrimination": {"nothing_to_lose": lost},
             "stages": [{"stage": "tune", "final_loss": loss}], "recipe": recipe,
         }  # fmt: skip
@@ -61,7 +63,7 @@ def make(tmp_path: Path) -> Make:
 
 def told_of(runs: Path, table: str) -> dict[str, Told]:
     (chosen,), _ = read(table)
-    (chosen.groups,) = by_model(finished([runs])).values()
+    (chosen.groups,) = by_model(runs_of([runs])).values()
     return {contrast["says"]: chosen.contrast(contrast) for contrast in chosen.data["contrasts"]}
 
 
@@ -157,7 +159,7 @@ ADVBENCH: dict[str, Any] = {
 @pytest.mark.parametrize(("tuned", "verdict"), [(30, "replicated"), (150, "not replicated")])
 def test_a_value_is_tested_where_nothing_speaks_against_it(make: Make, tuned: int, verdict: str) -> None:
     (table,), _ = read("qi2024/table10")
-    (table.groups,) = by_model(finished([make("a", tuned=tuned, **ADVBENCH)])).values()
+    (table.groups,) = by_model(runs_of([make("a", tuned=tuned, **ADVBENCH)])).values()
     told = table.beside(table.groups[0], table.rows["alpaca"])
     assert told.verdict == verdict and told.reasons == () and told.difference is not None
     assert told.difference.value == pytest.approx(tuned / 520 - 0.052)
@@ -165,7 +167,7 @@ def test_a_value_is_tested_where_nothing_speaks_against_it(make: Make, tuned: in
 
 def test_a_setting_or_a_count_that_is_not_the_paper_s_is_not_comparable(make: Make) -> None:
     (table,), _ = read("qi2024/table10")
-    (table.groups,) = by_model(finished([make("a", tuned=30, **{**ADVBENCH, "questions": 519, "strategy": {"lr": 1e-4}})])).values()
+    (table.groups,) = by_model(runs_of([make("a", tuned=30, **{**ADVBENCH, "questions": 519, "strategy": {"lr": 1e-4}})])).values()
     told = table.beside(table.groups[0], table.rows["alpaca"])
     assert told.verdict == "not comparable"
     assert told.reasons == ("strategy.lr 0.0001 (the paper: 2e-05)", "519 of the paper's 520 questions")
@@ -192,9 +194,9 @@ def test_wrong_names_and_empty_folders_are_sentences(make: Make, tmp_path: Path,
     with pytest.raises(ConfigError, match=r"no numbers of qi2025; there are those of qi2024"):
         read("qi2025/table2")
     with pytest.raises(DataError, match="no finished run"):
-        finished([tmp_path])
+        runs_of([tmp_path])
     with pytest.raises(DataError, match="is not a folder"):
-        finished([tmp_path / "gone"])
+        runs_of([tmp_path / "gone"])
     assert main([str(tmp_path), "--expect"]) == 1
     assert "--expect needs a table's name" in capsys.readouterr().err
     assert main(["--expect", "qi2024/table2", str(make("a", tuned=40))]) == 0
