@@ -92,7 +92,7 @@ def main() -> int:
 
 def _noted(config: DictConfig, plans: list[Plan]) -> int:
     """Do a cell and write its outcome to the ledger: a failed cell of a multirun, whatever it failed of, must not stop the others."""
-    from ftsafety.ledger import Command, Note, out_of_memory
+    from ftsafety.ledger import Command, Note, disk_full, out_of_memory
 
     note = Note(Path(config.paths.runs), Command.of_job(), dry=config.dry_run)
     try:
@@ -108,6 +108,9 @@ def _noted(config: DictConfig, plans: list[Plan]) -> int:
         if out_of_memory(error):
             _sentence(f"there was not enough memory: {str(error).splitlines()[0] if str(error) else 'nothing more is known'}")
             _sentence("Lower tuning.micro_batch or decoding.batch, which change speed and never the result, or take a device with more.")
+        elif disk_full(error):
+            _sentence(f"there is no room left on a disk: {error}. What was finished is kept and the same command goes on with it; free some space first:")
+            _sentence("python -m ftsafety.store prune lists what no run needs, and paths.store=DIR and paths.runs=DIR name other places.")
         elif note.command.multirun:
             traceback.print_exc()
         else:

@@ -10,6 +10,7 @@ What it does not know: how a cell is run. Nothing heavy is imported here.
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import shlex
@@ -41,7 +42,8 @@ FOLDER, SWEEPS = ".ledger", "sweeps"
 BASIC = "hydra._internal.core_plugins.basic_sweeper.BasicSweeper"
 HERE = "hydra._internal.core_plugins.basic_launcher.BasicLauncher"
 State = Literal["planned", "running", "done", "failed"]
-MEMORY, LOSS, JUDGE, USER, STOPPED, DIED, BUG = "out of memory", "loss not finite", "judge", "user", "stopped", "died", "bug"
+MEMORY, DISK, LOSS, JUDGE = "out of memory", "disk full", "loss not finite", "judge"
+USER, STOPPED, DIED, BUG = "user", "stopped", "died", "bug"
 JUDGING = ("ftsafety.judge", "ftsafety.judge_check", "ftsafety.stages.judging")
 LONGEST = 600
 """Characters of a reason that are kept."""
@@ -160,6 +162,8 @@ def kind_of(error: BaseException) -> str:
         return STOPPED
     if out_of_memory(error):
         return MEMORY
+    if disk_full(error):
+        return DISK
     if not isinstance(error, FtsafetyError):
         return BUG
     if text.startswith(("the loss is nan", "the loss is inf", "the loss is -inf", "the gradient is not finite")):
@@ -173,6 +177,11 @@ def out_of_memory(error: BaseException) -> bool:
     """Whether the machine or its accelerator had no memory left, in this process or in one that helped it."""
     text = str(error).lower()
     return isinstance(error, MemoryError) or "out of memory" in text or "can't allocate memory" in text or "not enough memory" in text
+
+
+def disk_full(error: BaseException) -> bool:
+    """Whether a disk, or this user's share of it, had no room left; libraries that write weights say so in words."""
+    return (isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)) or "no space left on device" in str(error).lower()
 
 
 def reason_of(error: BaseException) -> str:

@@ -72,6 +72,8 @@ def test_one_failed_cell_never_stops_the_others(ftsafety: Run, monkeypatch: pyte
     for error, kind in (
         (FtsafetyError("the rows are blue."), "user"),
         (MemoryError("out of memory: 3 GiB wanted"), "out of memory"),
+        (OSError(28, "No space left on device", "weights.safetensors"), "disk full"),
+        (RuntimeError("I/O error: No space left on device (os error 28)"), "disk full"),
         (TypeError("nobody thought of this"), "bug"),
     ):
         with monkeypatch.context() as patch:

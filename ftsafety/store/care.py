@@ -19,11 +19,11 @@ from ftsafety.hashing import digest_of, digest_of_file
 from ftsafety.store.lease import is_live
 from ftsafety.store.refs import REFS, read_refs
 from ftsafety.store.spending import SPENDING
-from ftsafety.store.store import KEY_LENGTH, MANIFEST, read_manifest
+from ftsafety.store.store import DAMAGED, KEY_LENGTH, MANIFEST, read_manifest
 from ftsafety.store.verdicts import VERDICTS
 
 PARTIAL, LEASES, MODELS = "partial", "leases", "models"
-NOT_KINDS = frozenset({PARTIAL, LEASES, MODELS, REFS, SPENDING, VERDICTS})
+NOT_KINDS = frozenset({PARTIAL, LEASES, MODELS, DAMAGED, REFS, SPENDING, VERDICTS})
 YOUNG_SECONDS = 24 * 3600.0
 """What was written since may belong to a run that is under way, which refers to nothing before it ends."""
 SHORTEST_KEY = 4
@@ -138,6 +138,7 @@ def unneeded(store: Path, paid: bool = False) -> tuple[list[Waste], int]:
     if paid:
         found += [Waste(book, f"verdicts {book.name}", size(book)) for book in _inside(store / VERDICTS) if (VERDICTS, book.name) not in used]
     found += [Waste(part, f"unfinished {part.name}", size(part)) for part in _inside(store / PARTIAL) if not is_live(store / LEASES / part.name)]
+    found += [Waste(part, f"damaged {part.name}", size(part)) for part in _inside(store / DAMAGED)]
     found += [Waste(rest, f"left over {rest.parent.name}/{rest.name}", size(rest)) for rest in sorted(store.glob("*/.*"))]
     old = [waste for waste in found if time.time() - _written(waste.path) >= YOUNG_SECONDS]
     # a reference is as old as its run, and says nothing once that is gone

@@ -1,7 +1,7 @@
 """The content-addressed store: an artifact's key is the digest of its recipe, its digest is that of its bytes.
 
 ``store/<kind>/<key>/`` holds an artifact's files and ``manifest.json`` with the whole recipe; it appears all at once, by a rename.
-``store/partial/<kind>-<key>/`` holds what an interrupted stage has done so far.
+``store/partial/<kind>-<key>/`` holds what an interrupted stage has done so far; ``store/damaged/`` what was changed after it was made.
 """
 
 from __future__ import annotations
@@ -10,7 +10,8 @@ import json
 import platform
 import shutil
 import time
-from collections.abc import Callable
+import uuid
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
@@ -18,13 +19,15 @@ from pathlib import Path
 from typing import Any
 
 from ftsafety.errors import StoreError
-from ftsafety.hashing import digest_of, digest_of_file
+from ftsafety.hashing import digest_of, digest_of_file, digest_of_path
+from ftsafety.progress import say
 from ftsafety.store.lease import lease
 from ftsafety.store.publish import publish_folder, publish_json
 from ftsafety.store.secrets import refuse_secrets
 
 KEY_LENGTH = 40
 MANIFEST = "manifest.json"
+DAMAGED = "damaged"
 MANIFEST_FIELDS = frozenset({"kind", "key", "digest", "files", "info", "recipe", "seconds"})
 RECORDED = ("torch", "transformers", "peft", "pytorch-lightning", "bitsandbytes", "safetensors", "tokenizers")
 
@@ -65,9 +68,17 @@ class Store:
         return digest_of({**recipe, "platform": this_platform()} if self.same_platform else recipe)[:KEY_LENGTH]
 
     def get(self, kind: str, recipe: dict[str, Any]) -> Artifact | None:
-        """The artifact of a recipe, if it is there."""
+        """The artifact of a recipe, if it is there and whole; one whose files are not those that were made is set aside and told of.
+
+        Raises:
+            StoreError: it can't be set aside.
+        """
         key = self.key(recipe)
-        if found := self._read(kind, key):
+        found = self._read(kind, key)
+        if found and (wrong := damaged_files(found.folder, found.manifest["files"])):
+            self._set_aside(found.folder, "; ".join(wrong))
+            return None
+        if found:
             self.used.add((kind, key))
         return found
 
@@ -111,6 +122,15 @@ class Store:
         self.used.add((kind, key))
         return Artifact(made.folder, made.key, made.digest, made.manifest, reused=not mine)
 
+    def _set_aside(self, folder: Path, wrong: str) -> None:
+        target = self.folder / DAMAGED / f"{folder.parent.name}-{folder.name}-{uuid.uuid4().hex[:8]}"
+        try:
+            target.parent.mkdir(exist_ok=True)
+            folder.rename(target)
+        except OSError as error:
+            raise StoreError(f"{folder} was changed after it was made ({wrong}) and can't be moved away ({error}); delete it or take another store.") from error
+        say(f"{folder} was changed after it was made ({wrong}); it lies in {target} now and is made again")
+
     def _place(self, kind: str, key: str) -> Path:
         return self.folder / kind / key
 
@@ -118,6 +138,12 @@ class Store:
         folder = self._place(kind, key)
         manifest = read_manifest(folder)
         return Artifact(folder, key, manifest["digest"], manifest, reused=True) if manifest else None
+
+
+def damaged_files(folder: Path, files: Mapping[str, str]) -> list[str]:
+    """What is wrong with files of a folder, which have digests; those that have none are left alone. A file is read again only when its size or time changed."""
+    missing = [f"{name} is missing" for name in sorted(files) if not (folder / name).is_file()]
+    return missing or [f"{name} has other bytes" for name, digest in sorted(files.items()) if digest_of_path(folder / name) != digest]
 
 
 def read_manifest(folder: Path) -> dict[str, Any] | None:

@@ -65,6 +65,33 @@ def test_a_result_is_made_once_and_says_what_it_is(tmp_path: Path) -> None:
     assert not list((tmp_path / "leases").iterdir()) and not list((tmp_path / "partial").iterdir())
 
 
+@pytest.mark.parametrize("damage", ["other bytes", "missing"])
+def test_a_changed_result_is_named_set_aside_and_made_again(tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
+    made = Store(tmp_path).make("egg", RECIPE, write("boiled"))
+    file = made.folder / "egg.txt"
+    if damage == "missing":
+        file.unlink()
+    else:
+        file.write_text("broken and longer")
+    assert Store(tmp_path).get("egg", RECIPE) is None
+    said = " ".join(capsys.readouterr().err.split())
+    assert f"egg.txt {'is missing' if damage == 'missing' else 'has other bytes'}" in said and "is made again" in said
+    (aside,) = (tmp_path / "damaged").iterdir()
+    assert aside.name.startswith(f"egg-{made.key}-") and (aside / "manifest.json").exists()
+    again = Store(tmp_path).make("egg", RECIPE, write("boiled"))
+    assert not again.reused and again.digest == made.digest
+    (made.folder / ".DS_Store").write_text("what others leave lying about")
+    assert Store(tmp_path).make("egg", RECIPE, never).reused
+
+
+def test_what_can_t_be_set_aside_is_a_sentence(tmp_path: Path) -> None:
+    made = Store(tmp_path).make("egg", RECIPE, write("boiled"))
+    (made.folder / "egg.txt").unlink()
+    (tmp_path / "damaged").write_text("a file where a folder should be")
+    with pytest.raises(StoreError, match=r"egg\.txt is missing.* can't be moved away .*; delete it or take another store"):
+        Store(tmp_path).get("egg", RECIPE)
+
+
 def test_a_digest_is_the_bytes(tmp_path: Path) -> None:
     one, same, other = (Store(tmp_path / name).make("egg", {"n": name}, write(text)) for name, text in (("a", "soft"), ("b", "soft"), ("c", "hard")))
     assert one.key != same.key and one.digest == same.digest != other.digest
