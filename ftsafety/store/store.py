@@ -141,7 +141,7 @@ class Store:
 
 
 def damaged_files(folder: Path, files: Mapping[str, str]) -> list[str]:
-    """What is wrong with files of a folder, which have digests; those that have none are left alone. A file is read again only when its size or time changed."""
+    """What is wrong with files of a folder that should have these digests; others are left alone. A file is read again only when its size or time changed."""
     missing = [f"{name} is missing" for name in sorted(files) if not (folder / name).is_file()]
     return missing or [f"{name} has other bytes" for name, digest in sorted(files.items()) if digest_of_path(folder / name) != digest]
 
