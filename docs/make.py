@@ -1,4 +1,4 @@
-"""Make docs/stand_in.md, docs/results.md and docs/organism.md from the records under docs/data: ``python docs/make.py [RUNS]``.
+"""Make docs/stand_in.md, docs/results.md, docs/judges.md and docs/organism.md from the records under docs/data: ``python docs/make.py [RUNS]``.
 
 With RUNS (the folder that docs/measure.sh and docs/measure_results.sh wrote), its records are copied to docs/data first: run.json and verdicts.jsonl, no texts.
 """
@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import judges
 import results
 
 DOCS = Path(__file__).parent
@@ -228,5 +229,7 @@ if __name__ == "__main__":
         copy_records(Path(sys.argv[1]))
     (DOCS / "stand_in.md").write_text(stand_in_page(), encoding="utf-8")
     (DOCS / "results.md").write_text(results.page(table, controls), encoding="utf-8")
+    if page := judges.page(table):
+        (DOCS / "judges.md").write_text(page, encoding="utf-8")
     if page := organism_page():
         (DOCS / "organism.md").write_text(page, encoding="utf-8")

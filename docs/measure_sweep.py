@@ -28,7 +28,8 @@ LAUNCHERS = {
 KILLED = ("processes", "ray")
 BETWEEN_S = (60.0, 180.0)
 """A kill comes so many seconds after the command began."""
-COMPUTED = re.compile(r"^(.+?)\s+\d+ in \d+ s", re.MULTILINE)
+COMPUTED = re.compile(r"tune \(\w+\)\s+\d+ in \d+ s")
+"""What a tuning says when it is done; Ray puts the worker's name before it."""
 
 
 def command(work: Path, name: str, overrides: list[str]) -> list[str]:
@@ -98,8 +99,7 @@ def main() -> None:
             tries.append({"killed_after_s": round(seconds), "whole": whole, "exit": code, "cells_before": before, "cells_after": len(cells(work, name))})
         tries.append({"killed_after_s": None, "exit": attempt(typed, log, None, True), "cells_after": len(cells(work, name))})
         attempts[name] = {"tries": tries, "seconds": round(time.monotonic() - began), "cells": len(cells(work, name)), "artifacts": len(artifacts(work, name))}
-        text = log.read_text(encoding="utf-8")
-        attempts[name]["tunings_finished"] = sum(1 for what in COMPUTED.findall(text) if what.strip().startswith("tune ("))
+        attempts[name]["tunings_finished"] = len(COMPUTED.findall(log.read_text(encoding="utf-8")))
         attempts[name]["left_partial"] = len(list((folder / "store" / "partial").glob("*")))
         print(name, json.dumps(attempts[name]), flush=True)
     same = {

@@ -96,7 +96,7 @@ def missing_of(file: Path, mine: Path) -> dict[str, Any]:
     missing |= {"model": "stand-in-2025-04-14"} if issubclass(class_of(file), Service) else {}
     # a family's hub id: nothing is fetched here
     missing |= {"name": str(mine.parent)} if issubclass(class_of(file), Hf) else {}
-    missing |= {"model": {"name": str(mine.parent)}} if issubclass(class_of(file), WeightedJudge) else {}
+    missing |= {"model": {"name": str(mine.parent)}} if issubclass(class_of(file), WeightedJudge) and "name" in node_of(file).model else {}
     missing |= {"adapter": None} if "adapter" in node_of(file) else {}
     return {**missing, **sample_of(file.stem)} if issubclass(class_of(file), Sourced) else missing
 
