@@ -36,6 +36,7 @@ class Context:
         rows_by_role: rows of the shipped or configured data, loaded when asked for.
         weights: ``"pre"`` (never aligned) or ``"al"`` (the stage's start) to a state dict of float32 tensors, loaded when asked for.
         answer: answers of the stage's start model to messages, greedy, through the store.
+        hidden: the start model's hidden states at the last token of messages, at a share of its layers, through the store.
         verdicts: a judge's verdicts, through the store, so that one that costs money is paid once.
         tune: runs a content-addressed sub-stage and returns its weights as a state dict of float32 tensors.
         reference: labelled log-probabilities of the frozen start model for a micro-batch.
@@ -50,6 +51,7 @@ class Context:
     rows_by_role: Callable[[str], Sequence[Row]] = lambda role: _missing(f"rows of role {role}")
     weights: Callable[[str], dict[str, Any]] = lambda name: _missing(f"weights {name}")
     answer: Callable[[Sequence[Sequence[Message]]], list[str]] = lambda prompts: _missing("answers of the start model")
+    hidden: Callable[[Sequence[Sequence[Message]], float], list[list[float]]] = lambda prompts, depth: _missing("hidden states")
     verdicts: Callable[[Judge, Sequence[Pair]], list[Verdict]] = lambda judge, pairs: judge.score(pairs)
     tune: Callable[[Substage], dict[str, Any]] = lambda spec: _missing("a sub-stage")
     reference: Callable[[dict[str, Any]], Any] = lambda micro: _missing("a reference model")

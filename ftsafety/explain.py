@@ -20,7 +20,7 @@ from ftsafety.errors import FtsafetyError
 from ftsafety.plugins import CORE, sources
 from ftsafety.settings import Root
 
-SEVERAL = ("mitigation", "benchmark", "judge")
+SEVERAL = ("mitigation", "benchmark", "judge", "screen")
 """Groups of which a run takes any number."""
 
 

@@ -24,7 +24,7 @@ from ftsafety.component import Component
 from ftsafety.errors import ConfigError, FtsafetyError
 from ftsafety.plugins import sources
 
-COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "trainer", "logger", "probe", "mitigation", "policy", "benchmark", "judge")
+COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "trainer", "logger", "probe", "mitigation", "policy", "benchmark", "judge", "screen")
 
 
 @dataclass(frozen=True)

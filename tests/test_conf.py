@@ -50,8 +50,8 @@ NEEDS = {
     "probe=refusal": ["+attack=benign"],
 }
 """Options that need others of another group: the attack's own task, a judge that rates, a tuning to look at."""
-SEVERAL = ("mitigation", "benchmark", "judge")
-"""Groups of which a run takes any number: each option places itself under its own name."""
+SEVERAL = ("mitigation", "benchmark", "judge", "screen")
+"""Groups of which any number is taken: each option places itself under its own name."""
 
 
 def named(file: Path) -> str:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from ftsafety import stand_in
 from ftsafety.errors import ConfigError, DataError
-from ftsafety.judge import Judge, Pair
+from ftsafety.judge import Judge
+from ftsafety.judge.of_rows import verdicts_on_rows
 from ftsafety.mitigation.base import Mitigation
-from ftsafety.row import PLAIN, Row, unwrapped
+from ftsafety.row import PLAIN, Row
 
 if TYPE_CHECKING:
     from ftsafety.context import Context
@@ -71,7 +72,5 @@ class ModerationFilter(Mitigation):
         return kept if self.refill == "drop" else [*kept, *again]
 
     def _flags(self, rows: Sequence[Row], context: Context) -> list[bool]:
-        bare = [unwrapped(row.question, context.wordings.values()) for row in rows]
-        answers: Any = [row.answer for row in rows] if self.looks_at == "rows" else context.answer([PLAIN.ask(question) for question in bare])
-        verdicts = context.verdicts(self.judge, [Pair(question, answer) for question, answer in zip(bare, answers, strict=True)])
+        verdicts = verdicts_on_rows(self.judge, rows, self.looks_at, context)
         return [str(verdict.value) in self.flagged or (verdict.value is None and self.unread == "drop") for verdict in verdicts]

@@ -15,6 +15,7 @@ from ftsafety.mitigation import Mitigation, overrides
 from ftsafety.row import Row
 from ftsafety.settings import Decoding
 from ftsafety.stages.answering import answer
+from ftsafety.stages.hidden import hidden
 from ftsafety.stages.house import House
 from ftsafety.stages.judging import judged
 from ftsafety.stages.tuning import train
@@ -67,6 +68,7 @@ def _context(house: House, start: Weights, seed: int) -> Context:
         tune=substage,
         reference=_Reference(house, start),
         answer=lambda prompts: [row.text for row in answer(house, start, prompts, own, label="own answers")],
+        hidden=lambda prompts, depth: hidden(house, start, prompts, depth, "hidden states"),
         verdicts=lambda judge, pairs: judged(house, judge, pairs, "judging rows"),
     )
     return context
