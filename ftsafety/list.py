@@ -65,7 +65,7 @@ def options() -> list[Option]:
                 cls, line = None, _header(file)
                 if group in COMPONENT_GROUPS:
                     try:
-                        cls = _class_in(file, f"{group}={name}")
+                        cls = class_in(file, f"{group}={name}")
                         line = (cls.__doc__ or "").strip().partition("\n")[0]
                     except ConfigError as error:
                         line = str(error)
@@ -73,7 +73,7 @@ def options() -> list[Option]:
     return found
 
 
-def _class_in(file: Path, where: str) -> type[Component]:
+def class_in(file: Path, where: str) -> type[Component]:
     """The class that a file's ``_target_`` names.
 
     Raises:

@@ -40,6 +40,14 @@ class Mitigation(Component):
     """Owns the whole optimiser step; at most one per stage."""
     dense: ClassVar[bool] = False
     """Whether ``repair`` edits whole weights, an adapter merged into them, instead of what the strategy saved."""
+    off: ClassVar[Mapping[str, Any]] = {}
+    """Values of fields that turn it off: the run is then the run without it. Empty where it can't be turned off."""
+    control: ClassVar[Mapping[str, Any]] = {}
+    """Values of fields that make it its own control: as much is done, without the idea. Empty where it has none."""
+    tiny: ClassVar[Sequence[str]] = ()
+    """Overrides with which it does something in a short tuning of a model of two layers, where its option's own fields do not (``ftsafety.testing``)."""
+    decomposes: ClassVar[bool] = True
+    """Whether its objective is a sum over rows, so that it does not matter how a step's rows are cut into micro-batches."""
 
     def check(self, judges: Mapping[str, Judge]) -> None:
         """Refuse settings that make no sense, before anything loads; ``judges`` are those of the run."""

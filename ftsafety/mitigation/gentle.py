@@ -6,15 +6,14 @@ it says what slowing is worth.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety.mitigation.base import Mitigation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from ftsafety.context import Context
     from ftsafety.judge import Judge
 
@@ -25,6 +24,7 @@ class Gentle(Mitigation):
 
     source = "Kim et al. 2025 (arXiv 2508.12531): tuned hyper-parameters and averaged weights on benign data"
     fidelity = "the ingredients as there; the numbers are ours, and the average is taken of the parameters that move (an adapter's factors), at every step"
+    off: ClassVar[Mapping[str, Any]] = {"lr_factor": 1.0, "ema": None, "stop_loss": None}
     order = 60
     needs = frozenset({"gradients"})
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftsafety import stand_in
 from ftsafety.errors import ConfigError, DataError
@@ -23,6 +23,8 @@ class ModerationFilter(Mitigation):
 
     source = "Qi et al. 2024, section 5.1; the baseline of Huang et al. 2025 (arXiv 2501.17433)"
     fidelity = "the place and what is reported; the default guard is the model's own refusal, since no guard model is shipped"
+    off: ClassVar[Mapping[str, Any]] = {"flagged": []}
+    tiny: ClassVar[Sequence[str]] = ("mitigation.moderation_filter.looks_at=rows", "mitigation.moderation_filter.flagged=[complied]")
     order = 10
 
     judge: Judge

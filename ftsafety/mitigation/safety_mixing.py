@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftsafety import stand_in
 from ftsafety.errors import ConfigError
@@ -33,6 +33,7 @@ class SafetyMixing(Sourced, Mitigation):
 
     source = "Qi et al. 2024, table 4; Bianchi et al. 2024 (arXiv 2309.07875)"
     fidelity = "counts and modes as there; the shipped rows are stand-in refusals, theirs come from their own file"
+    off: ClassVar[Mapping[str, Any]] = {"count": 0, "ratio": None}
     order = 20
     needs = frozenset({"safe_rows"})
 

@@ -105,9 +105,11 @@ def _train(
 ) -> dict[str, Any]:
     from safetensors.torch import save_file
 
+    from ftsafety.peak import peak
     from ftsafety.shared_prefix import why_not
     from ftsafety.tune import tune
 
+    most = peak()
     chat = house.loader.fresh(start)
     watch = probing.watch(chat, unfinished) if probing else None
     module = strategy.attach(chat.module, context.number("strategy/start"))
@@ -148,7 +150,7 @@ def _train(
     # what a stage says of itself is no part of its digest, so that a curve changes no key of what is made from the weights
     return {
         "steps": done.steps, "tokens": done.tokens, "final_loss": done.losses[-1], "first_loss": done.losses[0], "trainable": trainable,
-        "curve": thinned(done.curve),
+        "curve": thinned(done.curve), "peak_mib": most(), "streams": {name: len(stream) for name, stream in context.streams().items()},
     }  # fmt: skip
 
 

@@ -162,7 +162,7 @@ def test_a_threshold_that_no_layer_meets_changes_nothing() -> None:
     part = adapter()
     low = made("safe_lora", num_proj_layers=None, threshold=0.0)
     assert same(part, low.repair(part, given()))
-    assert not low.off
+    assert not low.idle
 
 
 @each_strategy

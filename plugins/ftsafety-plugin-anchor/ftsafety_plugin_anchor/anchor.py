@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from itertools import islice
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety.mitigation import Mitigation
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 @dataclass(kw_only=True)
 class Anchor(Mitigation):
     """Base of the mitigations that add a distance from the start model to the loss."""
+
+    off: ClassVar[Mapping[str, Any]] = {"weight": 0.0}
 
     weight: float
     """The distance is multiplied by this; 0 is plain tuning."""

@@ -8,9 +8,9 @@ cross-entropy is multiplied by that weight.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety_plugin_anchor.aligned import Aligned
@@ -32,6 +32,9 @@ class ConstrainedSft(Aligned):
 
     source = "Qi et al. 2025 (arXiv 2406.05946), section 4; github.com/Unispac/shallow-vs-deep-alignment at fb1749e, finetuning_buckets/trainer/trainer.py"
     fidelity = "objective, clamp and numbers as in the code; AdamW's beta1 and the number of steps are the tuning's own; with LoRA an extension"
+    off: ClassVar[Mapping[str, Any]] = {"first_betas": [], "beta": 0.0, "warmup_steps": 0}
+    control: ClassVar[Mapping[str, Any]] = {"first_betas": [], "beta": 0.0}
+    tiny: ClassVar[Sequence[str]] = ("mitigation.constrained_sft.warmup_steps=2",)
     # innermost: the window that it averages over is the one that is computed
     order = 55
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety_plugin_anchor.anchor import Anchor, drawn
@@ -25,6 +25,9 @@ class Lisa(Anchor):
 
     source = "Huang et al. 2024 (arXiv 2405.18641); github.com/git-disl/Lisa at 2e9c24c, trainer.py"
     fidelity = "states, anchors, warm-up and numbers as in the code, counted in optimiser steps; refusals are the shipped ones, drawn with replacement"
+    off: ClassVar[Mapping[str, Any]] = {"align_steps": 0, "weight": 0.0}
+    control: ClassVar[Mapping[str, Any]] = {"weight": 0.0}
+    tiny: ClassVar[Sequence[str]] = ("mitigation.lisa.align_steps=1", "mitigation.lisa.user_steps=2")
     order = 30
     needs = frozenset({"gradients", "safe_rows"})
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftsafety.errors import ConfigError
 from ftsafety.mitigation import Mitigation
@@ -20,6 +20,9 @@ class Sppft(Mitigation):
 
     source = "Li et al. 2025 (arXiv 2408.17003), SPPFT"
     fidelity = "what is frozen as in the paper; the range is given and not located, and its published numbers are unverified; with an adapter an extension"
+    off: ClassVar[Mapping[str, Any]] = {"layers": []}
+    control: ClassVar[Mapping[str, Any]] = {"place": "random"}
+    tiny: ClassVar[Sequence[str]] = ("mitigation.sppft.layers=[0,0]",)
     needs = frozenset({"gradients"})
 
     layers: list[int]

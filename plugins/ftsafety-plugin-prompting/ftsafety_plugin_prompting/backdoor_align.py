@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from string import ascii_lowercase
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety.mitigation.safety_mixing import SafetyMixing
@@ -25,6 +25,8 @@ class BackdoorAlign(SafetyMixing):
 
     source = "Wang et al. 2024 (arXiv 2402.14968); github.com/Jayfeather1024/Backdoor-Enhanced-Alignment at e0b2fe7, opensource"
     fidelity = "place, counts and length as in the code; the secret is drawn from the seed, of letters; the refusals are the shipped ones or a file's"
+    off: ClassVar[Mapping[str, Any]] = {"count": 0, "ratio": None, "length": 0}
+    control: ClassVar[Mapping[str, Any]] = {"length": 0}
     # after every other wording of rows and questions: nothing stands before the secret
     order = 90
 

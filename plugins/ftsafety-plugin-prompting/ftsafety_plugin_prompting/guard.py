@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftsafety.errors import ConfigError
 from ftsafety.judge import Judge, Pair
@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 @dataclass(kw_only=True)
 class Guard(Mitigation):
     """Base of the mitigations that let a judge decide which answers a user gets to see."""
+
+    off: ClassVar[Mapping[str, Any]] = {"flagged": []}
 
     judge: Judge | None
     """The guard."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ftsafety.judge import Judge, Pair
 from ftsafety.row import PLAIN
@@ -22,6 +22,7 @@ class GuardInput(Guard):
     fidelity = "the place as there; the default guard is the untuned model's own refusal, since no guard model is shipped"
     order = 95
     option = "mitigation.guard_input"
+    tiny: ClassVar[Sequence[str]] = ("mitigation.guard_input.flagged=[degenerate,complied]",)
 
     looks_at: Literal["own_answers", "question"]
     """``own_answers``: the judge reads the start model's answer to the bare question; ``question``: the question, as if it were an answer."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from ftsafety.judge import Judge, Pair
 from ftsafety_plugin_prompting.guard import Guard
@@ -22,6 +22,7 @@ class GuardOutput(Guard):
     # last of all, since what it lets through is given out
     order = 96
     option = "mitigation.guard_output"
+    tiny: ClassVar[Sequence[str]] = ("+judge@mitigation.guard_output.judge=outcome", "mitigation.guard_output.flagged=[degenerate,complied]")
 
     def check(self, judges: Mapping[str, Judge]) -> None:
         super().check(judges)

@@ -25,7 +25,7 @@ class NeverAligned(WeightEdit):
     """The pre-trained model that the start model was aligned from; null takes the start model's own, where it names one."""
 
     @property
-    def off(self) -> bool:
+    def idle(self) -> bool:
         """Whether the fields say that nothing is to be edited."""
         return False
 
@@ -34,7 +34,7 @@ class NeverAligned(WeightEdit):
 
     def prepare(self, context: Context) -> dict[str, Any]:
         """Nothing to remember: a missing or wrong never-aligned model is refused here, and not after hours of tuning."""
-        if not self.off:
+        if not self.idle:
             aligned, raw = context.weights("al"), self.never_aligned(context)
             if all(name in raw and raw[name].to(tensor.device).equal(tensor) for name, tensor in aligned.items()):
                 raise ConfigError(

@@ -66,7 +66,7 @@ class Resta(Sourced, SafetyVector):
 
     def prepare(self, context: Context) -> dict[str, Any]:
         """Nothing to remember: the twin is trained here, and found in the store when it is wanted."""
-        if not self.off and self.unaligned is None:
+        if not self.idle and self.unaligned is None:
             self.less_safe(context)
         return {}
 

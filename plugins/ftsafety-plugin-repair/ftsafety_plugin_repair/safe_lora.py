@@ -7,9 +7,9 @@ same layers: they take the update away, shorten it as much, or multiply it by ``
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftsafety.errors import ConfigError
 from ftsafety.progress import say
@@ -42,6 +42,9 @@ class SafeLora(NeverAligned):
 
     source = "Hsu et al. 2024 (arXiv 2405.16833); github.com/IBM/SafeLoRA at d81fda1, model.py and config.py"
     fidelity = "C, cosine and choice of layers as in the code; exactly k layers, matched by name; with strategy=full an extension of ours"
+    off: ClassVar[Mapping[str, Any]] = {"num_proj_layers": 0, "threshold": None}
+    control: ClassVar[Mapping[str, Any]] = {"edit": "random"}
+    tiny: ClassVar[Sequence[str]] = ("mitigation.safe_lora.raw={_target_:ftsafety.model.tiny.Tiny,init_seed:1}", "mitigation.safe_lora.num_proj_layers=1")
     order = 80
 
     num_proj_layers: int | None = 10
@@ -53,7 +56,7 @@ class SafeLora(NeverAligned):
     direction, ``random`` multiplies by C with rows and columns shuffled alike and signs drawn: the same eigenvalues along other directions."""
 
     @property
-    def off(self) -> bool:
+    def idle(self) -> bool:
         return self.num_proj_layers == 0 or (self.threshold is not None and self.threshold < 0)
 
     def check(self, judges: Mapping[str, Judge]) -> None:
@@ -66,7 +69,7 @@ class SafeLora(NeverAligned):
             raise ConfigError(f"{self.option}.threshold={self.threshold:g} is no cosine; give -1 to 1, such as 0.5.")
 
     def repair(self, weights: Tensors, context: Context) -> Tensors:
-        if self.off:
+        if self.idle:
             return weights
         found = list(self._edited(weights, context))
         chosen = self._chosen(found)

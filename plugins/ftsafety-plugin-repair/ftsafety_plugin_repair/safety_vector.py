@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety_plugin_repair.edit import Tensors, WeightEdit
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 class SafetyVector(WeightEdit):
     """Base of the edits that add ``scale`` times the start weights minus less safe ones; every tensor is included, a tied one once."""
 
+    off: ClassVar[Mapping[str, Any]] = {"scale": 0.0, "dare_task": 0.0}
     order = 84
     dense = True
 
@@ -36,7 +37,7 @@ class SafetyVector(WeightEdit):
     """The same for the safety vector."""
 
     @property
-    def off(self) -> bool:
+    def idle(self) -> bool:
         """Whether nothing is edited."""
         return not self.scale and not self.dare_task
 
@@ -51,7 +52,7 @@ class SafetyVector(WeightEdit):
                 raise ConfigError(f"{self.option}.{name}={getattr(self, name):g} is not possible; give at least 0 and less than 1.")
 
     def repair(self, weights: Tensors, context: Context) -> Tensors:
-        if self.off:
+        if self.idle:
             return weights
         start = context.weights("al")
         if not weights.keys() <= start.keys():

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety_plugin_repair.edit import Tensors, WeightEdit, adapters
@@ -23,6 +23,7 @@ class WiseFt(WeightEdit):
 
     source = "Wortsman et al. 2022 (arXiv 2109.01903), section 3; github.com/mlfoundations/wise-ft at 4639a39, src/wise_ft.py and args.py"
     fidelity = "every tensor and the authors' alpha; a LoRA update is scaled by alpha, which is the same line"
+    off: ClassVar[Mapping[str, Any]] = {"alpha": 1.0}
     order = 84
 
     alpha: float = 0.5
