@@ -31,6 +31,9 @@ def parser() -> argparse.ArgumentParser:
         ("html", "one page with figures, the table, and any two cells side by side"),
     ):
         top.add_argument(f"--{name}", type=Path, metavar="FILE", help=f"write {what}")
+    top.add_argument(
+        "--answers", type=int, nargs="+", default=[], metavar="ROW", help="show answers before and after of these rows on the page, by number; at most 20"
+    )
     top.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files into this folder")
     top.add_argument("--wandb", metavar="PROJECT", help="save the comparison as a report in this W&B project ([ENTITY/]PROJECT), beside runs of logger=wandb")
     top.add_argument("--wandb-file", type=Path, metavar="FILE", help="keep that report in a file for later instead of sending it")
@@ -64,7 +67,7 @@ def main(arguments: Sequence[str]) -> int:
 def _page(found: Comparison, chosen: argparse.Namespace) -> None:
     from ftsafety.report.many import Page
 
-    page = Page(found, chosen.runs)
+    page = Page(found, chosen.runs, chosen.answers)
     if chosen.html:
         page.write(chosen.html)
         print(chosen.html)

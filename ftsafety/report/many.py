@@ -1,7 +1,8 @@
 """``python -m ftsafety.report RUNS --html FILE``: one page of many cells, which a reader can open anywhere and send on.
 
-Records only, no model, no text of questions or answers, no request to any other place. One script of the page's own, named by its digest in the
-content security policy, sorts the table and compares two cells; without it everything else can be read.
+Records only, no model, no request to any other place; texts of questions and answers for rows that were asked for, where runs kept them. One script of
+the page's own, named by its digest in the content security policy, sorts the table, compares two cells and filters answers; without it everything else
+can be read.
 """
 
 from __future__ import annotations
@@ -12,12 +13,13 @@ from collections.abc import Iterable, Sequence
 from importlib.resources import files
 from pathlib import Path
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ftsafety.errors import DataError
 from ftsafety.report import curve_figures, figures, words
 from ftsafety.report.compare import BOTH, RUNS, Comparison
+from ftsafety.report.many_answers import answered, chosen
 from ftsafety.report.many_drawing import file_style
 from ftsafety.report.many_figures import headlines
 from ftsafety.report.many_read import Category, Line, categories, read, short
@@ -35,15 +37,19 @@ PICTURES = 24
 class Page:
     """A comparison with what a page and files of figures need; reading and drawing happen once."""
 
-    def __init__(self, found: Comparison, folders: Iterable[Path]) -> None:
+    def __init__(self, found: Comparison, folders: Iterable[Path], answers: Sequence[int] = ()) -> None:
         """
+        Args:
+            answers: numbers of rows whose answers are shown.
+
         Raises:
-            DataError: nothing but controls was found, so there is no row to show.
+            DataError: nothing but controls was found, so there is no row to show, or ``answers`` names others than the rows there are.
         """
         if not found.rows:
             raise DataError(f"there is nothing to compare: all {found.controls} runs are controls; add --controls to give them rows of their own.")
         self.found = found
         self.lines = read(folders, found)
+        self.answers = list(answered(chosen(self.lines, answers)))
         self.scopes = list(dict.fromkeys(row.scope for row in found.rows if row.scope))
         self.headlines = headlines(self.lines)
         drawn = sweeps(self.lines, found.varied)
@@ -65,7 +71,7 @@ class Page:
 
     def render(self) -> str:
         """The page's text."""
-        environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+        environment = Environment(loader=PackageLoader("ftsafety", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
         environment.globals |= {"words": words, "figures": figures, "digest": _digest}
         return environment.from_string((files("ftsafety.report") / "many.html.jinja").read_text(encoding="utf-8")).render(
             style=Markup(self.style),
@@ -82,6 +88,7 @@ class Page:
             swept=swept(self.lines, self.found.varied),
             curves=self.curves,
             categories=_categories(self.lines),
+            answers=self.answers,
             shared=shared(self.lines),
             own=own(self.lines),
             embedded=embedded(self.lines),

@@ -8,7 +8,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, StrictUndefined
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ftsafety import stats
@@ -42,7 +42,7 @@ def write_report(folder: Path) -> Path:
 def render(record: Run, evidence: dict[str, Any]) -> str:
     """The page's text, from the record and the texts that may be shown."""
     here = files("ftsafety.report")
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment = Environment(loader=PackageLoader("ftsafety", "report"), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
     environment.globals |= {"words": words, "figures": figures, "nowrap": lambda text: str(text).replace(" ", "\u00a0")}
     reading = Reading(record.data)
     return environment.from_string((here / "page.html.jinja").read_text(encoding="utf-8")).render(

@@ -19,6 +19,7 @@ from xml.etree import ElementTree
 import pytest
 
 from ftsafety import stand_in, stats
+from ftsafety.errors import DataError
 from ftsafety.report.__main__ import main
 from ftsafety.report.compare import compare
 from ftsafety.report.many import CATEGORIES, Page, sentence
@@ -247,6 +248,45 @@ def test_texts_of_questions_and_answers_do_not_reach_it(write: Write) -> None:
     (next(runs.glob("a/*")) / "evidence.json").write_text(json.dumps({"pairs": [{"text": "Which card comes next?"}]}))
     text = page(runs).render()
     assert "Which card" not in text and not any(f"{category}/0" in text for category in stand_in.CATEGORIES)
+
+
+def pair(at: int, before: str, after: str | None, text: str | None = "Which card comes next?") -> dict[str, Any]:
+    def side(verdict: str) -> dict[str, Any]:
+        said = None if text is None else f"A {verdict} <b>answer</b>."
+        return {"text": said, "digest": "0123456789abcdef", "truncated": False, "verdict": verdict}
+
+    category = list(stand_in.CATEGORIES)[at]
+    told = {"question": f"{category}/0{at}", "category": category, "text": text, "before": side(before)}
+    return told | ({"after": side(after)} if after else {})
+
+
+def keep(runs: Path, cell: str, pairs: Sequence[dict[str, Any]]) -> None:
+    (next(runs.glob(f"{cell}/*")) / "evidence.json").write_text(json.dumps({"pairs": pairs}))
+
+
+def test_answers_of_chosen_rows_are_shown_as_they_were_kept(write: Write) -> None:
+    for cell in ("a", "b"):
+        runs = write(cell, 40, strategy={"lr": {"a": 1e-3, "b": 2e-3}[cell]})
+        keep(runs, cell, [pair(0, "refused", "complied"), pair(1, "refused", "degenerate", text=None)])
+    found = compare([runs])
+    shown = Page(found, [runs], [2]).render()
+    assert shown.count("<article") == 2 and "Which card" in shown and "text withheld" in shown and "reveal=true" in shown
+    assert "A complied &lt;b&gt;answer&lt;/b&gt;." in shown and "it holds no text" not in shown
+    assert "<article" not in Page(found, [runs]).render()
+    both = Page(found, [runs], [2, 1, 2])
+    assert [one.row for one in both.answers] == [both.lines[0].name] * 2 + [both.lines[1].name] * 2
+
+
+def test_answers_of_rows_that_are_not_there_are_a_sentence(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+    runs = write("a", 40)
+    with pytest.raises(DataError, match=r"--answers 3 is no row of this comparison; its rows are 1 to 1\."):
+        Page(compare([runs]), [runs], [1, 3])
+    with pytest.raises(DataError, match=r"evidence\.json is damaged"):
+        Page(compare([runs]), [runs], [1])
+    for cell in range(2, 23):
+        runs = write(f"c{cell}", 40, strategy={"lr": cell * 1e-4})
+    with pytest.raises(DataError, match="names 21 rows; give at most 20"):
+        Page(compare([runs]), [runs], range(1, 22))
 
 
 # --- the headline figure ---------------------------------------------------------------------------------------------------
@@ -490,6 +530,15 @@ def test_two_thousand_cells_in_seconds(tmp_path: Path) -> None:
 
 WRAPPER = """<!doctype html><body><pre id="out">nothing</pre><iframe style="border:0;width:WIDTHpx;height:900px"></iframe><script>
 const frame = document.querySelector("iframe");
+const browse = page => {
+  const form = page.getElementById("filters"), shown = () => page.getElementById("shown").textContent, counts = [shown()];
+  const after = form.querySelector("[name=after]"), words = form.querySelector("input");
+  after.value = "complied"; after.dispatchEvent(new Event("change")); counts.push(shown());
+  words.value = "DEGENERATE"; words.dispatchEvent(new Event("input")); counts.push(shown());
+  after.value = ""; after.dispatchEvent(new Event("change")); counts.push(shown());
+  const options = [...after.options].map(one => one.value);
+  return {counts, options, hidden: form.hidden, visible: [...page.querySelectorAll("article")].filter(one => one.offsetParent).length};
+};
 frame.onload = () => {
   const page = frame.contentDocument, rows = () => [...page.querySelector(".cells tbody").rows].map(row => row.cells[0].textContent);
   page.querySelectorAll("details").forEach(one => one.open = true);
@@ -500,7 +549,7 @@ frame.onload = () => {
   const table = id => [...page.getElementById(id).rows].map(row => [...row.cells].map(cell => cell.textContent));
   document.getElementById("out").textContent = JSON.stringify({scroll: page.scrollingElement.scrollWidth, inner: frame.contentWindow.innerWidth, orders,
     way: button.closest("th").getAttribute("aria-sort"), differs: table("differs"), results: table("results"),
-    verdict: page.getElementById("verdict").textContent});
+    verdict: page.getElementById("verdict").textContent, ...browse(page)});
 };
 frame.srcdoc = PAGE;
 </script>"""
@@ -511,7 +560,10 @@ frame.srcdoc = PAGE;
 @pytest.mark.parametrize("width", [1280, 400])
 def test_in_a_browser_it_fits_sorts_and_compares(write: Write, tmp_path: Path, width: int) -> None:
     wrapper = tmp_path / "wrapper.html"
-    text = json.dumps(page(grid(write)).render()).replace("</", "<\\/").replace("<!--", "<\\u0021--")
+    runs = grid(write)
+    for home in runs.glob("*/*"):
+        keep(runs, home.parent.name, [pair(0, "refused", "complied"), pair(1, "refused", "degenerate")])
+    text = json.dumps(Page(compare([runs]), [runs], [1, 2]).render()).replace("</", "<\\/").replace("<!--", "<\\u0021--")
     wrapper.write_text(WRAPPER.replace("WIDTH", str(width)).replace("PAGE", text))
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking", "--disable-sync", "--virtual-time-budget=5000"]
     command = [str(CHROMIUM), *flags, f"--user-data-dir={tmp_path / 'profile'}", "--window-size=1400,1000", "--dump-dom", wrapper.as_uri()]
@@ -519,6 +571,8 @@ def test_in_a_browser_it_fits_sorts_and_compares(write: Write, tmp_path: Path, w
     found = re.search(r'<pre id="out">(\{.*?\})</pre>', dom)
     assert found, dom[:500]
     seen = json.loads(found[1])
+    assert seen["counts"] == ["4 of 4", "2 of 4", "0 of 4", "2 of 4"] and seen["options"] == ["", "complied", "degenerate"]
+    assert seen["hidden"] is False and seen["visible"] == 2
     assert seen["inner"] == width and seen["scroll"] <= width
     assert seen["orders"][0] == list("123456") and seen["orders"][1] == list("142536") and seen["way"] == "descending"
     assert seen["orders"][2] == list("362514"), "equal values stay in their order"
