@@ -11,6 +11,7 @@ from rich.console import Console
 from rich.text import Text
 
 from ftsafety.errors import FtsafetyError
+from ftsafety.report import pdf
 
 if TYPE_CHECKING:
     from ftsafety.report.compare import Comparison
@@ -35,6 +36,7 @@ def parser() -> argparse.ArgumentParser:
         "--answers", type=int, nargs="+", default=[], metavar="ROW", help="show answers before and after of these rows on the page, by number; at most 20"
     )
     top.add_argument("--figures", type=Path, metavar="DIR", help="write the page's figures as SVG files into this folder")
+    top.add_argument("--pdf", action="store_true", help="with --figures, write them as PDF files, too")
     top.add_argument("--wandb", metavar="PROJECT", help="save the comparison as a report in this W&B project ([ENTITY/]PROJECT), beside runs of logger=wandb")
     top.add_argument("--wandb-file", type=Path, metavar="FILE", help="keep that report in a file for later instead of sending it")
     top.add_argument("--controls", action="store_true", help="give controls (null_self, neutral, shuffled, ...) rows of their own, too")
@@ -50,6 +52,8 @@ def main(arguments: Sequence[str]) -> int:
 
     chosen = parser().parse_args(arguments)
     try:
+        if chosen.pdf:
+            pdf.check()
         found = compare(chosen.runs, chosen.controls)
         show(found)
         for file, write in ((chosen.csv, write_csv), (chosen.parquet, write_parquet), (chosen.latex, write_latex)):
@@ -74,6 +78,8 @@ def _page(found: Comparison, chosen: argparse.Namespace) -> None:
     if chosen.figures:
         for path in page.write_figures(chosen.figures):
             print(path)
+            if chosen.pdf:
+                print(pdf.write(path))
     if chosen.wandb or chosen.wandb_file:
         from ftsafety.report import wandb_report
 

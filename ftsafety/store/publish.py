@@ -56,12 +56,17 @@ def publish_folder(target: Path, write: Callable[[Path], None]) -> bool:
 
 
 def publish_text(target: Path, text: str) -> None:
+    """Write a text file all at once."""
+    publish_bytes(target, text.encode("utf-8"))
+
+
+def publish_bytes(target: Path, content: bytes) -> None:
     """Write a file all at once."""
     target.parent.mkdir(parents=True, exist_ok=True)
     temporary = target.parent / f".{target.name}.{uuid.uuid4().hex}.new"
     try:
-        with temporary.open("w", encoding="utf-8") as file:
-            file.write(text)
+        with temporary.open("wb") as file:
+            file.write(content)
             file.flush()
             os.fsync(file.fileno())
         fault_point(f"before rename {target.name}")

@@ -477,6 +477,37 @@ def test_figures_are_whole_files(write: Write, tmp_path: Path, capsys: pytest.Ca
     assert main([str(runs), "--figures", str(tmp_path / "only")]) == 0 and len(list((tmp_path / "only").iterdir())) == 2
 
 
+def test_figures_are_pdf_files_too(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    try:
+        pytest.importorskip("cairosvg", exc_type=ImportError)
+    except OSError:
+        pytest.skip("the system has no cairo")
+    runs = grid(write)
+    assert main([str(runs), "--figures", str(tmp_path / "figures"), "--pdf"]) == 0
+    drawn = sorted((tmp_path / "figures").glob("*.svg"))
+    assert drawn and all(svg.with_suffix(".pdf").read_bytes().startswith(b"%PDF-") for svg in drawn)
+    assert str(drawn[0].with_suffix(".pdf")) in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(("error", "said"), [(None, "pip install 'ftsafety[pdf]'"), (OSError("no library called cairo"), "install libcairo2")])
+def test_what_a_pdf_lacks_is_a_sentence(
+    error: OSError | None, said: str, write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    class Broken:
+        def find_spec(self, name: str, *_: Any) -> None:
+            if name == "cairosvg" and error:
+                raise error
+
+    monkeypatch.delitem(sys.modules, "cairosvg", raising=False)
+    if error:
+        monkeypatch.setattr(sys, "meta_path", [Broken(), *sys.meta_path])
+    else:
+        monkeypatch.setitem(sys.modules, "cairosvg", None)
+    assert main([str(write("a", 40)), "--figures", str(tmp_path / "figures"), "--pdf"]) == 1
+    told = capsys.readouterr()
+    assert said in told.err and not told.out and not (tmp_path / "figures").exists()
+
+
 @pytest.mark.parametrize("low, high", [(-37.0, 61.0), (0.0, 0.03), (-2.0, -1.0)])
 def test_ticks_are_round_and_inside(low: float, high: float) -> None:
     scale = Scale(low, high)
