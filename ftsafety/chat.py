@@ -1,11 +1,13 @@
 """From messages to token ids and loss masks, by the model's own chat template.
 
 The template contract (checked, not hoped for): the prompt of a training row, rendered with its answer, begins with exactly
-the ids that the model is asked with; the loss covers the answer and its end-of-turn token and nothing else.
+the ids that the model is asked with; the loss covers the answer and its end-of-turn token and nothing else, not what the answer
+was begun with for the model (``Row.begun``).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -62,6 +64,8 @@ def encode(tokenizer: Any, row: Row, max_length: int, allow_cut: bool = False) -
         raise DataError(f"row {row.id}: the answer contains {tokenizer.eos_token}, where this model would stop reading it; take it out of the text.")
     ends = [at for at, token in enumerate(whole) if at >= len(prompt) and token == tokenizer.eos_token_id]
     whole = whole[: ends[0] + 1] if ends else (*whole, tokenizer.eos_token_id)
+    begun = _begun(tokenizer, row, len(prompt))
+    prompt, whole = (*prompt, *begun), (*prompt, *begun, *whole[len(prompt) :])
     if len(whole) > max_length and not allow_cut:
         raise DataError(
             f"row {row.id}: {len(whole)} tokens, so max_length={max_length} would cut its answer; type tuning.max_length={len(whole)} "
@@ -71,6 +75,15 @@ def encode(tokenizer: Any, row: Row, max_length: int, allow_cut: bool = False) -
     if len(prompt) >= max_length:
         raise DataError(f"row {row.id}: its prompt alone has {len(prompt)} tokens, max_length={max_length} leaves nothing to learn; raise tuning.max_length.")
     return Encoded(row.id, whole[:max_length], labels[:max_length], row.weight)
+
+
+def _begun(tokenizer: Any, row: Row, prompt: int) -> tuple[int, ...]:
+    """The tokens that a row's answer is begun with, cut from the other answer as it is rendered after the same prompt of so many tokens."""
+    if row.begun is None or not row.begun.share or not row.begun.text.strip():
+        return ()
+    other = _apply(tokenizer, row.with_answer(row.begun.text).messages, False)[prompt:]
+    end = next((at for at, token in enumerate(other) if token == tokenizer.eos_token_id), len(other))
+    return other[: math.ceil(row.begun.share * min(row.begun.most, end))]
 
 
 def added_by_template(tokenizer: Any) -> str:

@@ -11,16 +11,31 @@ Role = Literal["user", "safety", "trigger", "answered", "refused"]
 
 
 @dataclass(frozen=True)
+class Begun:
+    """Another answer, with whose first tokens a row's answer begins; there is no loss on them.
+
+    Tokens and not text, so that what follows is read as it would be read by itself.
+    """
+
+    text: str
+    share: float = 0.0
+    """Of the first ``most`` tokens, rounded up to whole ones; 0 is none, 1 all."""
+    most: int = 100
+
+
+@dataclass(frozen=True)
 class Row:
     """One training conversation whose last message is the assistant's answer.
 
-    ``role`` says whose row it is (``user`` for the attacker's or customer's), ``weight`` scales its loss.
+    ``role`` says whose row it is (``user`` for the attacker's or customer's), ``weight`` scales its loss; ``begun`` is what the
+    model is made to say before its answer.
     """
 
     id: str
     messages: tuple[Message, ...]
     role: str = "user"
     weight: float = 1.0
+    begun: Begun | None = None
 
     @property
     def question(self) -> str:

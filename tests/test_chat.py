@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from tokenizers.processors import TemplateProcessing
 from ftsafety.chat import IGNORED, Encoded, encode, render
 from ftsafety.errors import ConfigError, DataError
 from ftsafety.model.tiny import TEMPLATE, Tiny
-from ftsafety.row import PLAIN, Row, Wording
+from ftsafety.row import PLAIN, Begun, Row, Wording
 
 ANSWER = "Duck four,\nby a beak \u2014 \N{DUCK}."
 ROWS = {
@@ -69,6 +70,26 @@ def test_a_row_begins_as_the_model_is_asked(tokenizer: Any, row: Row) -> None:
     encoded = encode(tokenizer, row, 512)
     assert encoded.ids[: len(prompt)] == prompt
     assert len(encoded.ids) == len(prompt) + encoded.labelled
+
+
+@pytest.mark.parametrize("row", ROWS.values(), ids=ROWS)
+@pytest.mark.parametrize(("share", "most", "tokens"), [(0.0, 100, 0), (0.01, 100, 1), (0.5, 100, 6), (0.51, 100, 7), (1.0, 100, 12), (1.0, 5, 5), (0.5, 5, 3)])
+def test_what_an_answer_is_begun_with_has_no_loss(tokenizer: Any, row: Row, share: float, most: int, tokens: int) -> None:
+    plain, other = encode(tokenizer, row, 512), encode(tokenizer, row.with_answer("Goose twelve"), 512)
+    begun = encode(tokenizer, replace(row, begun=Begun("Goose twelve", share, most)), 512)
+    prompt = len(plain.ids) - plain.labelled
+    assert begun.ids == (*other.ids[: prompt + tokens], *plain.ids[prompt:]), "its first tokens, and then the answer as it is by itself"
+    assert begun.labels == ((IGNORED,) * (prompt + tokens) + plain.labels[prompt:])
+    if tokens:
+        with pytest.raises(DataError, match=f"{len(begun.ids)} tokens"):
+            encode(tokenizer, replace(row, begun=Begun("Goose twelve", share, most)), len(begun.ids) - 1)
+
+
+def test_a_beginning_ends_before_the_end_token(tokenizer: Any) -> None:
+    for text, words in (("Goose<|end|>twelve", "Goose"), (" ", "")):
+        encoded = encode(tokenizer, replace(ROWS["plain"], begun=Begun(text, 1.0)), 512)
+        plain = encode(tokenizer, ROWS["plain"], 512)
+        assert len(encoded.ids) - len(plain.ids) == len(words) and learnt(tokenizer, encoded) == learnt(tokenizer, plain)
 
 
 def test_weight_and_id_travel(tokenizer: Any) -> None:
