@@ -13,6 +13,7 @@ from ftsafety.row import Message, Row, Wording
 
 if TYPE_CHECKING:
     from ftsafety.judge import Judge, Pair, Verdict
+    from ftsafety.model import Chat
     from ftsafety.settings import Tuning
     from ftsafety.strategy import Strategy
 
@@ -40,6 +41,7 @@ class Context:
         verdicts: a judge's verdicts, through the store, so that one that costs money is paid once.
         tune: runs a content-addressed sub-stage and returns its weights as a state dict of float32 tensors.
         reference: labelled log-probabilities of the frozen start model for a micro-batch.
+        tuned: in ``repair``, the tuned model as it is by then, merged, with its tokenizer; loaded when asked for, and one's own to change.
     """
 
     seed: int
@@ -55,6 +57,7 @@ class Context:
     verdicts: Callable[[Judge, Sequence[Pair]], list[Verdict]] = lambda judge, pairs: judge.score(pairs)
     tune: Callable[[Substage], dict[str, Any]] = lambda spec: _missing("a sub-stage")
     reference: Callable[[dict[str, Any]], Any] = lambda micro: _missing("a reference model")
+    tuned: Callable[[], Chat] = lambda: _missing("tuned model")
     progress: Callable[[str, float], None] = lambda what, share: None
     purposes: set[str] = field(default_factory=set)
     """What randomness was drawn for, so that a record can say what a seed changed."""

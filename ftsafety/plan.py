@@ -20,6 +20,7 @@ from ftsafety.cell import Cell
 from ftsafety.context import Context
 from ftsafety.errors import FtsafetyError
 from ftsafety.judge import Judge, Pair, Verdict
+from ftsafety.mitigation import Mitigation
 from ftsafety.model.hosted import BYTES_A_TOKEN, Hosted, likely_tokens
 from ftsafety.row import PLAIN, Row
 from ftsafety.settings import default_store
@@ -114,17 +115,18 @@ def plan(cell: Cell) -> Plan:
     made = Plan(cell.id, folder, (folder / "DONE").exists())
     tokenizer = cell.model.load_tokenizer(store) if cell.model.local else None
     size = _size(cell, store) if cell.model.local else None
+    training = {stage: [mitigation for mitigation in cell.ordered_mitigations if mitigation.stage == stage] for stage in ("align", "tune")}
     if cell.align and size and tokenizer:
-        made.stages.append(_tuning("align", cell, cell.align.rows(_context(cell.align.seed)), cell.align.tuning, tokenizer, size, [cell.align.visit]))
+        context = _context(cell.align.seed)
+        rows = _mitigated(cell.align.rows(context), training["align"], context)
+        visits = [cell.align.visit, *[mitigation.visit for mitigation in training["align"]]]
+        made.stages.append(_tuning("align", cell, rows, cell.align.tuning, tokenizer, size, visits))
     states = ["initial"]
     if cell.attack and ((size and tokenizer) or isinstance(cell.model, Hosted)):
         context = _context(cell.seed)
         context.wordings = cell.attack.asks()
-        training = [mitigation for mitigation in cell.ordered_mitigations if mitigation.stage == "tune"]
-        rows = cell.attack.examples(context)
-        for mitigation in training:
-            rows = mitigation.examples(rows, context)
-        visits = [mitigation.visit for mitigation in training]
+        rows = _mitigated(cell.attack.examples(context), training["tune"], context)
+        visits = [mitigation.visit for mitigation in training["tune"]]
         made.stages.append(_tuning("tune", cell, rows, cell.tuning, tokenizer, size, visits) if size else _ordered(cell, rows))
         states += _states(cell)
     made.stages += [_asking(state, cell, tokenizer, size) for state in states]
@@ -133,6 +135,12 @@ def plan(cell: Cell) -> Plan:
             inner = plan(twin)
             made.stages += [_renamed(stage, f"{name}: {stage.name}") for stage in inner.stages if stage.name not in ("align", "initial")]
     return made
+
+
+def _mitigated(rows: Sequence[Row], mitigations: Sequence[Mitigation], context: Context) -> Sequence[Row]:
+    for mitigation in mitigations:
+        rows = mitigation.examples(rows, context)
+    return rows
 
 
 def show(plans: Sequence[Plan], console: Console | None = None) -> None:

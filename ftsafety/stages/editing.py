@@ -77,6 +77,7 @@ def _repair(house: House, mitigation: Mitigation, tuned: Weights, context: Conte
     part = tuned.layers[-1].folder
     weights = Full(lr=0.0).export(house.loader.fresh(tuned).module) if mitigation.dense else load_file(part / "weights.safetensors")
     before = set(context.findings)
+    context.tuned = lambda: house.loader.fresh(tuned)
     edited = mitigation.repair({name: tensor.float() for name, tensor in weights.items()}, context)
     fault_point("halfway through repair")
     save_file({name: edited[name].to(weights[name].dtype).contiguous() for name in weights}, folder / "weights.safetensors")
