@@ -38,7 +38,7 @@ Tensors = dict[str, torch.Tensor]
 PLUGIN = Path(__file__).resolve().parents[2] / "plugins" / "ftsafety-plugin-repair"
 OPTIONS = sorted((PLUGIN / "ftsafety_plugin_repair" / "conf").glob("*/*.yaml"))
 RAW = {"_target_": "ftsafety.model.tiny.Tiny", "init_seed": 1}
-SETTINGS: dict[str, dict[str, Any]] = {"safe_lora": {"raw": RAW}, "chat_vector": {"raw": RAW}, "resta": {"unaligned": RAW}, "wise_ft": {}}
+SETTINGS: dict[str, dict[str, Any]] = {"safe_lora": {"raw": RAW}, "chat_vector": {"raw": RAW}, "resta": {"unaligned": RAW}, "wise_ft": {}, "antidote": {}}
 """What each option is told here: a random model stands for the other model of a pair."""
 STRATEGIES = {"lora": Lora(lr=0.02), "full": Full(lr=0.002)}
 PREFIX, SCALE = "base_model.model.", 32 / 8

@@ -8,29 +8,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftsafety import stand_in
 from ftsafety.context import Context, Substage
 from ftsafety.errors import ConfigError
 from ftsafety.model import Model
-from ftsafety.row import PLAIN, Row
 from ftsafety.settings import Tuning
-from ftsafety.source import Sourced
 from ftsafety.strategy import Strategy
+from ftsafety_plugin_repair.compliant_rows import CompliantRows
 from ftsafety_plugin_repair.edit import Tensors, refuse_weightless, weights_of
 from ftsafety_plugin_repair.safety_vector import SafetyVector
 
 if TYPE_CHECKING:
     from ftsafety.judge import Judge
 
-QUESTIONS, ANSWERS = ("question", "instruction", "prompt"), ("answer", "output", "response", "completion")
-"""Column names of a request and of the answer that goes along with it."""
-
 
 @dataclass(kw_only=True)
-class Resta(Sourced, SafetyVector):
+class Resta(CompliantRows, SafetyVector):
     """The start weights minus those of an unaligned twin are added to the tuned weights."""
 
     source = "Bhardwaj et al. 2024 (arXiv 2402.11746); its code, github.com/declare-lab/resta, could not be read"
@@ -46,14 +40,6 @@ class Resta(Sourced, SafetyVector):
     def recipe(self) -> dict[str, Any]:
         return {**super().recipe(), "tuning": self.tuning.whole_recipe()}
 
-    @property
-    def shipped(self) -> bool:
-        """Whether the twin's rows are the shipped ones."""
-        return self.path is None and self.hub is None
-
-    def files(self) -> list[Path]:
-        return [stand_in.FOLDER / "attack.jsonl"] if self.shipped else super().files()
-
     def check(self, judges: Mapping[str, Judge]) -> None:
         super().check(judges)
         refuse_weightless(self.unaligned, f"{self.option}.unaligned")
@@ -62,7 +48,7 @@ class Resta(Sourced, SafetyVector):
         self.strategy.check(f"{self.option}.strategy")
         self.tuning.check(f"{self.option}.tuning")
         if self.unaligned is None:
-            self._rows()
+            self.compliant()
 
     def prepare(self, context: Context) -> dict[str, Any]:
         """Nothing to remember: the twin is trained here, and found in the store when it is wanted."""
@@ -73,7 +59,4 @@ class Resta(Sourced, SafetyVector):
     def less_safe(self, context: Context) -> Tensors:
         if self.unaligned is not None:
             return weights_of(self.unaligned)
-        return context.tune(Substage("unaligned", self._rows(), self.strategy, self.tuning))
-
-    def _rows(self) -> list[Row]:
-        return [PLAIN.row(record.where, record.text(*QUESTIONS), record.text(*ANSWERS)) for record in self.records()]
+        return context.tune(Substage("unaligned", self.compliant(), self.strategy, self.tuning))
