@@ -93,6 +93,8 @@ class Hf(Model):
         from huggingface_hub import HfApi, try_to_load_from_cache
         from huggingface_hub.errors import HfHubHTTPError, HFValidationError, OfflineModeIsEnabled, RepositoryNotFoundError
 
+        # the hub's own HTTP error is made of that of whichever library it asks by, which a refused connection raises bare
+        unreachable: Any = (*HfHubHTTPError.__bases__, OfflineModeIsEnabled, OSError)
         if self.name.startswith((".", "/")):
             raise ConfigError(f"model.name={self.name} is not a folder; give a local folder with config.json and *.safetensors, or a hub id.")
         try:
@@ -102,7 +104,7 @@ class Hf(Model):
             raise ConfigError(
                 f"model.name={self.name} is neither a folder nor a model on the hub that you may see; mend the name, or log in with HF_TOKEN for gated models."
             ) from error
-        except (HfHubHTTPError, OfflineModeIsEnabled, OSError, ConnectionError):
+        except unreachable:
             pass
         try:
             cached = try_to_load_from_cache(self.name, "config.json", revision=self.revision)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import socket
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -129,6 +130,20 @@ def test_a_hub_id_offline_is_a_sentence_at_once(monkeypatch: pytest.MonkeyPatch,
     with pytest.raises(ConfigError, match=r"model\.name=nobody/no-such-duck is not in the local cache and the hub can't be reached"):
         Hf(name="nobody/no-such-duck").fingerprint(STORE)
     assert time.monotonic() - started < 5
+
+
+def test_a_hub_that_refuses_the_connection_is_the_same_sentence(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What the HTTP library raises then is none of the hub's own errors."""
+    monkeypatch.delenv("HF_HUB_OFFLINE", raising=False)
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        nobody = f"http://127.0.0.1:{free.getsockname()[1]}"
+    monkeypatch.setattr("huggingface_hub.hf_api.constants.ENDPOINT", nobody)
+    monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", nobody)
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigError, match=r"model\.name=nobody/no-such-duck is not in the local cache and the hub can't be reached"):
+        Hf(name="nobody/no-such-duck").fingerprint(STORE)
 
 
 def test_remote_code_is_never_trusted(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
