@@ -17,7 +17,7 @@ from omegaconf.errors import OmegaConfBaseException, ValidationError
 
 from ftsafety.build import did_you_mean, import_class, say_type, schema_of
 from ftsafety.errors import FtsafetyError
-from ftsafety.plugins import CORE, sources
+from ftsafety.plugins import CORE, sources, without_options
 from ftsafety.settings import Root
 
 SEVERAL = ("mitigation", "benchmark", "judge", "screen")
@@ -62,7 +62,12 @@ def _no_such_option(file: str, found: list[str]) -> str:
         return f"there is no configuration {file}; leave --config-name out, or name a YAML file in the folder given with --config-dir."
     names = _options(group) or found
     asked = f"{group}={name} does not exist" if name else f"{group}= names no option"
-    return f"{asked}; {_say_options(group, names)}.{did_you_mean(name, names)} Type {_form(group)}."
+    return f"{asked}; {_say_options(group, names)}.{did_you_mean(name, names)} Type {_form(group)}.{_missing_plugins()}"
+
+
+def _missing_plugins() -> str:
+    """Whose options are missing from what there is."""
+    return "".join(f" It can also be that it is of {said}" for said in without_options())
 
 
 def _needs_plus(key: str, argv: list[str]) -> str:
@@ -74,7 +79,7 @@ def _needs_plus(key: str, argv: list[str]) -> str:
     if "@" in key:
         return f"{key}={name} needs a plus, as nothing stands there yet; type +{key}={name}."
     if name not in names:
-        return f"{group}={name} does not exist; {_say_options(group, names)}.{did_you_mean(name, names)} Type {_form(group)}."
+        return f"{group}={name} does not exist; {_say_options(group, names)}.{did_you_mean(name, names)} Type {_form(group)}.{_missing_plugins()}"
     return f"{group}={name} needs a plus, as a run has no {group} by itself; type +{group}={name} ({group}={name} where an experiment has chosen one)."
 
 

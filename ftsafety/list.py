@@ -22,7 +22,7 @@ from yaml import YAMLError
 from ftsafety.build import import_class, say_type, schema_of
 from ftsafety.component import Component
 from ftsafety.errors import ConfigError, FtsafetyError
-from ftsafety.plugins import sources
+from ftsafety.plugins import sources, without_options
 
 COMPONENT_GROUPS = ("model", "attack", "align", "strategy", "trainer", "logger", "probe", "mitigation", "policy", "benchmark", "judge", "screen")
 
@@ -146,6 +146,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
             table.add_row(option.name, text)
         console.print(table)
         console.print()
+    for said in without_options():
+        console.print(Text(said, style="red"))
     return 0
 
 

@@ -7,9 +7,10 @@ package's ``conf/<group>/``. The package is found, not imported, so a broken plu
 from __future__ import annotations
 
 import importlib.util
+from contextlib import suppress
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 
 from hydra.core.config_search_path import ConfigSearchPath
@@ -40,18 +41,20 @@ class Source:
 
 @cache
 def sources() -> tuple[Source, ...]:
-    """The core's options and every installed plugin's.
+    """The core's options and those of every installed plugin that has any.
 
     Raises:
-        ConfigError: a plugin's package or its ``conf`` folder is missing, or two plugins, or options of two sources, have the same name.
+        ConfigError: two plugins, or options of two sources, have the same name.
     """
     found = [Source("ftsafety", CORE)]
     called: dict[str, str] = {}
     for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
-        distribution = point.dist.name if point.dist else point.value
+        distribution = _distribution(point)
         if (other := called.setdefault(point.name, distribution)) != distribution:
             raise ConfigError(f"{other} and {distribution} both hold a plugin called {point.name}; uninstall one of them or rename its entry point.")
-        found.append(Source(point.name, _conf_of(point.name, point.value, distribution)))
+        # what a plugin lacks breaks nothing but its own options
+        with suppress(ConfigError):
+            found.append(Source(point.name, _conf_of(point)))
     owners: dict[tuple[str, str], str] = {}
     for source in found:
         for group, options in source.options().items():
@@ -64,8 +67,28 @@ def sources() -> tuple[Source, ...]:
     return tuple(found)
 
 
-def _conf_of(plugin: str, package: str, distribution: str) -> Path:
-    """The ``conf`` folder of a plugin's package, which is found and not imported."""
+def without_options() -> list[str]:
+    """What is wrong with each installed plugin whose options can't be found, in a sentence."""
+    said = []
+    for point in sorted(entry_points(group=GROUP), key=lambda point: point.name):
+        try:
+            _conf_of(point)
+        except ConfigError as error:
+            said.append(str(error))
+    return said
+
+
+def _distribution(point: EntryPoint) -> str:
+    return point.dist.name if point.dist else point.value
+
+
+def _conf_of(point: EntryPoint) -> Path:
+    """The ``conf`` folder of a plugin's package, which is found and not imported.
+
+    Raises:
+        ConfigError: the package or its ``conf`` folder is missing.
+    """
+    plugin, package, distribution = point.name, point.value, _distribution(point)
     if not package.isidentifier():
         # to find a.b, Python would import a
         raise ConfigError(f"plugin {plugin}: its entry point is {package} and has to be a top-level package; mend or uninstall {distribution}.")

@@ -76,10 +76,13 @@ def test_the_same_name_in_two_groups_is_no_clash(install: Install) -> None:
     assert [option.group for option in options() if option.name == "lora"] == ["strategy", "judge"]
 
 
-def test_a_plugin_without_a_conf_folder_is_named(install: Install) -> None:
+def test_a_plugin_without_a_conf_folder_is_named_and_breaks_nothing_else(install: Install, capsys: pytest.CaptureFixture[str]) -> None:
     install("ducks")
-    with pytest.raises(ConfigError, match=r"^plugin ducks: the package ducks has no conf folder; mend or uninstall ducks"):
-        options()
+    install("geese", "attack/geese.yaml")
+    assert {option.owner for option in options()} == {"ftsafety", "geese"}
+    assert main([]) == 0
+    text = " ".join(capsys.readouterr().out.split())
+    assert text.endswith("plugin ducks: the package ducks has no conf folder; mend or uninstall ducks.") and "plugin: geese" in text
 
 
 def test_the_table(install: Install, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 from collections.abc import Iterator
 from email.message import Message
@@ -14,7 +15,7 @@ import pytest
 from ftsafety import cli, plugins
 from ftsafety.errors import ConfigError
 from ftsafety.list import main, options
-from ftsafety.plugins import sources
+from ftsafety.plugins import sources, without_options
 from ftsafety.testing import cell_of
 
 JUDGE = """
@@ -151,8 +152,22 @@ def test_two_options_of_one_name_are_refused_and_both_plugins_named(install: Ins
 
 
 @pytest.mark.parametrize("entry", ["pond_a.inner", "pond_a:Quack"])
-def test_an_entry_point_that_python_would_have_to_import_is_refused(install: Installer, entry: str) -> None:
+def test_an_entry_point_that_python_would_have_to_import_is_left_out(install: Installer, entry: str) -> None:
     install("pond_a", "quack", "raise RuntimeError('a plugin is found, not imported')", entry=entry)
-    sentence = rf"^plugin pond_a: its entry point is {entry} and has to be a top-level package; mend or uninstall pond_a-distribution\.$"
-    with pytest.raises(ConfigError, match=sentence):
-        sources()
+    assert [source.name for source in sources()] == ["ftsafety"]
+    assert without_options() == [f"plugin pond_a: its entry point is {entry} and has to be a top-level package; mend or uninstall pond_a-distribution."]
+
+
+def test_a_plugin_without_options_breaks_no_command_and_is_named_where_an_option_is_missed(
+    install: Installer, work: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    install("pond_a", "quack")
+    install("pond_b", "honk")
+    shutil.rmtree(install.folder / "pond_a" / "conf")
+    assert "outcome" in cell_of().judges and "honk" in cell_of("judge=[honk]").judges
+    said = "plugin pond_a: the package pond_a has no conf folder; mend or uninstall pond_a-distribution."
+    assert without_options() == [said]
+    monkeypatch.setattr(sys, "argv", ["ftsafety", "judge=[quack]"])
+    assert cli.main() == 1
+    err = " ".join(capsys.readouterr().err.split())
+    assert "judge=quack does not exist; " in err and f"It can also be that it is of {said}" in err
