@@ -45,6 +45,8 @@ class Beside:
     """Digest of the weights to benchmark and ask to ``before``, ``after`` and ``change`` of raw non-refusal."""
     curve: list[tuple[int, float]] = field(default_factory=list)
     """Optimiser step and loss of the tuning, thinned, of the lowest seed; empty where the record has none."""
+    readings: list[dict[str, Any]] = field(default_factory=list)
+    """What a probe read while it was tuned, of the lowest seed; empty where it was not probed."""
 
     def raw(self, row: Row, part: str) -> float | None:
         """Raw non-refusal of a row, meaned over the distinct runs; None where it was not measured."""
@@ -140,6 +142,7 @@ def _add(beside: Beside, home: Path, data: Mapping[str, Any]) -> None:
     reading = Reading(dict(data))
     if data["seed"] <= min(beside.homes, default=data["seed"]):
         beside.curve = _curve(data)
+        beside.readings = (data.get("probe") or {}).get("readings", [])
     beside.homes[data["seed"]] = home
     beside.last = reading.after
     beside.versions.add(str(data.get("versions", {}).get("ftsafety", UNKNOWN)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from ftsafety.report import words
+from ftsafety.report import probe_figures, words
 from ftsafety.report.many_read import Line, short
 
 Key = float | str | None
@@ -49,6 +49,8 @@ def _table(lines: Sequence[Line], varied: Sequence[str]) -> Table:
         columns[short(first.row.metric)] = _arrow("headline")
     columns |= {"difference": _difference, "p, Holm": _holm, "null band": _band, "plain": _arrow("plain"), "over-ref.": _arrow("over_refusal")}
     columns |= {"utility": _utility, "loss": _loss, "steps": _steps}
+    if any(line.beside.readings for line in lines):
+        columns["half-life, steps"] = _half_life
     title = f"{first.row.benchmark} under the attack's own prompt, judge {first.row.judge}, {'in %, ' if first.share else ''}before → after"
     return Table(title, here or ["attack"], list(columns), [(line, _settings(line, here), [column(line) for column in columns.values()]) for line in lines])
 
@@ -101,6 +103,14 @@ def _loss(line: Line) -> Cell:
 
 def _steps(line: Line) -> Cell:
     return Cell("–" if line.row.steps is None else f"{line.row.steps:g}", line.row.steps)
+
+
+def _half_life(line: Line) -> Cell:
+    if not line.beside.readings:
+        return Cell("–", None)
+    found = probe_figures.of_readings(line.beside.readings)
+    note = f"of seed {next(iter(line.beside.homes))}" if line.row.runs > 1 else ""
+    return Cell(probe_figures.told(found, ""), found.steps if found else None, note)
 
 
 def _number(text: str) -> Key:

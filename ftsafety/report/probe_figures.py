@@ -39,7 +39,7 @@ def of_run(data: Mapping[str, Any]) -> Probed | None:
     readings: list[dict[str, Any]] = probe["readings"]
     steps = [one["step"] for one in readings]
     across = Scale(0, max(steps[-1], 1))
-    found = half_life(steps, [one["refused"] for one in readings])
+    found = of_readings(readings)
     lead = f"Every {words.count(probe['settings']['every'], 'optimiser step')} the model was asked {len(probe['questions'])} questions for development in the "
     lead += "attack’s own words, first before any step. The questions are few and the answers short: a course to look at, no result of the run."
     if probe["stopped"]:
@@ -49,13 +49,18 @@ def of_run(data: Mapping[str, Any]) -> Probed | None:
     return Probed(lead, told(found), drawings)
 
 
-def told(found: HalfLife | None) -> str:
+def of_readings(readings: Sequence[Mapping[str, Any]]) -> HalfLife | None:
+    """The half-life that the readings of a record tell; None where nothing was refused before tuning."""
+    return half_life([one["step"] for one in readings], [one["refused"] for one in readings])
+
+
+def told(found: HalfLife | None, unit: str = " steps") -> str:
     """``12 steps [9.5, 20]``; an open end where some or all of it lies behind the last reading."""
     if found is None:
         return "nothing was refused before tuning"
     beyond = f"> {found.last}"
     value, low, high = (beyond if number is None else f"{number:.3g}" for number in (found.steps, found.low, found.high))
-    return f"{value} steps [{low}, {high}]"
+    return f"{value}{unit} [{low}, {high}]"
 
 
 def _refusals(readings: Sequence[Mapping[str, Any]], across: Scale, found: HalfLife | None) -> Drawing:

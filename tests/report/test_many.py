@@ -25,6 +25,7 @@ from ftsafety.report.compare import compare
 from ftsafety.report.many import CATEGORIES, Page, sentence
 from ftsafety.report.many_drawing import Scale
 from ftsafety.report.many_figures import ARROWS
+from ftsafety.report.many_table import tables
 from tests.conftest import REPO
 
 HOSTILE = '<script>alert("x")</script></script><!--'
@@ -609,3 +610,37 @@ def test_in_a_browser_it_fits_sorts_and_compares(write: Write, tmp_path: Path, w
     assert seen["orders"][2] == list("362514"), "equal values stay in their order"
     assert seen["differs"] == [["strategy.lr", "2e-05", "0.001"], ["tuning.batch_size", "16", "64"]]
     assert seen["results"][0][0] == "complied" and seen["verdict"] == "After tuning, their intervals lie apart."
+
+
+# --- what a probe read -----------------------------------------------------------------------------------------------------
+
+
+def probed(runs: Path, cell: str, shares: Sequence[float], seed: int = 0) -> None:
+    """Readings of ten questions every five steps, of which these shares were refused, put into a record."""
+    file = runs / cell / f"seed={seed}" / "run.json"
+    readings = [{"step": 5 * at, "refused": [which < round(10 * share) for which in range(10)], "kl": 0.0, "drift": 0.0} for at, share in enumerate(shares)]
+    file.write_text(json.dumps({**json.loads(file.read_text()), "probe": {"readings": readings}}))
+
+
+def test_the_half_life_is_a_column_where_a_run_was_probed(write: Write) -> None:
+    for at, cell in enumerate("abcd"):
+        runs = write(cell, 20 + at, strategy={"lr": 0.1 + at})
+    assert all("half-life, steps" not in table.numbers for table in tables(page(runs).lines, ["strategy.lr"]))
+    probed(runs, "a", [1.0, 0.75, 0.25])
+    probed(runs, "b", [1.0, 0.9, 0.9])
+    probed(runs, "c", [0.0, 0.0, 0.0])
+    (table,) = tables(page(runs).lines, page(runs).found.varied)
+    assert table.numbers[-1] == "half-life, steps"
+    cells = {line.row.cell: numbers[-1] for line, _, numbers in table.lines}
+    assert cells["a"].text.startswith("7.5 [") and cells["a"].by == 7.5 and not cells["a"].note
+    assert cells["b"].text == "> 10 [> 10, > 10]" and cells["c"].text == "nothing was refused before tuning" and cells["d"].text == "–"
+    assert cells["b"].by is cells["c"].by is cells["d"].by is None
+    assert "half-life, steps" in page(runs).render()
+
+
+def test_of_several_seeds_the_half_life_says_whose_it_is(write: Write) -> None:
+    for seed in (1, 0, 2):
+        runs = write("a", 20 + seed, seed=seed)
+        probed(runs, "a", [1.0, 0.0] if seed else [1.0, 0.9, 0.1], seed)
+    (table,) = tables(page(runs).lines, [])
+    assert (table.lines[0][2][-1].by, table.lines[0][2][-1].note) == (7.5, "of seed 0")
