@@ -12,6 +12,7 @@ from ftsafety.errors import FtsafetyError
 from ftsafety.row import Message, Row, Wording
 
 if TYPE_CHECKING:
+    from ftsafety.chat import Encoded
     from ftsafety.judge import Judge, Pair, Verdict
     from ftsafety.model import Chat
     from ftsafety.settings import Tuning
@@ -28,6 +29,25 @@ class Substage:
     tuning: Tuning
 
 
+@dataclass(frozen=True)
+class Inspection:
+    """Something to find out about rows by the stage's start model, under a name of its own: scores, hidden states, gradients.
+
+    It is kept in the store, by the start weights, the rows' tokens and labels, and ``recipe``.
+    """
+
+    name: str
+    rows: Sequence[Encoded]
+    recipe: dict[str, Any]
+    """All else that determines the result, its code too; JSON data."""
+    compute: Callable[[Any, Sequence[Encoded]], Any]
+    """From a module of one's own, in eval mode and with no weight requiring a gradient, and the rows, to JSON data."""
+    unknown: Any
+    """What stands for the result where no weights are loaded, as in a dry run."""
+    backward: bool = False
+    """Whether gradients are taken, for an estimate of time and memory."""
+
+
 @dataclass
 class Context:
     """One stage's surroundings.
@@ -38,6 +58,8 @@ class Context:
         weights: ``"pre"`` (never aligned) or ``"al"`` (the stage's start) to a state dict of float32 tensors, loaded when asked for.
         answer: answers of the stage's start model to messages, greedy, through the store.
         hidden: the start model's hidden states at the last token of messages, at a share of its layers, through the store.
+        encoded: rows as the stage's start model reads them, at full length.
+        inspect: what an inspection by the stage's start model finds, through the store.
         verdicts: a judge's verdicts, through the store, so that one that costs money is paid once.
         tune: runs a content-addressed sub-stage and returns its weights as a state dict of float32 tensors.
         reference: labelled log-probabilities of the frozen start model for a micro-batch.
@@ -54,6 +76,8 @@ class Context:
     weights: Callable[[str], dict[str, Any]] = lambda name: _missing(f"weights {name}")
     answer: Callable[[Sequence[Sequence[Message]]], list[str]] = lambda prompts: _missing("answers of the start model")
     hidden: Callable[[Sequence[Sequence[Message]], float], list[list[float]]] = lambda prompts, depth: _missing("hidden states")
+    encoded: Callable[[Sequence[Row]], list[Encoded]] = lambda rows: _missing("tokenizer")
+    inspect: Callable[[Inspection], Any] = lambda spec: _missing(f"model for {spec.name}")
     verdicts: Callable[[Judge, Sequence[Pair]], list[Verdict]] = lambda judge, pairs: judge.score(pairs)
     tune: Callable[[Substage], dict[str, Any]] = lambda spec: _missing("a sub-stage")
     reference: Callable[[dict[str, Any]], Any] = lambda micro: _missing("a reference model")

@@ -1,7 +1,8 @@
 """``dry_run=true``: what a run or a sweep would do, before anything is spent: cells, optimiser steps, tokens, memory and time.
 
 Rows are drawn and encoded for real, so steps and tokens are exact, except where rows hold the model's own answers: those are not known
-yet, and a short text stands for each. Memory and time are estimates; the module's constants say from what they were made.
+yet, and a short text stands for each. Nor is known which rows an attack chooses by the model's weights: as many others stand for them.
+Memory and time are estimates; the module's constants say from what they were made.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 
 from ftsafety.cell import Cell
-from ftsafety.context import Context
+from ftsafety.context import Context, Inspection
 from ftsafety.errors import FtsafetyError
 from ftsafety.judge import Judge, Pair, Verdict
 from ftsafety.mitigation import Mitigation
@@ -123,10 +125,16 @@ def plan(cell: Cell) -> Plan:
         made.stages.append(_tuning("align", cell, rows, cell.align.tuning, tokenizer, size, visits))
     states = ["initial"]
     if cell.attack and ((size and tokenizer) or isinstance(cell.model, Hosted)):
+        from ftsafety.stages import encoded_whole
+
         context = _context(cell.seed)
         context.wordings = cell.attack.asks()
+        inspections: list[Inspection] = []
+        context.encoded = partial(encoded_whole, cell.model, lambda: tokenizer)
+        context.inspect = lambda spec: inspections.append(spec) or spec.unknown  # type: ignore[func-returns-value]
         rows = _mitigated(cell.attack.examples(context), training["tune"], context)
         visits = [mitigation.visit for mitigation in training["tune"]]
+        made.stages += [_inspecting(spec, size) for spec in inspections if size]
         made.stages.append(_tuning("tune", cell, rows, cell.tuning, tokenizer, size, visits) if size else _ordered(cell, rows))
         states += _states(cell)
     made.stages += [_asking(state, cell, tokenizer, size) for state in states]
@@ -258,6 +266,14 @@ def _tuning(name: str, cell: Cell, rows: Sequence[Row], tuning: Any, tokenizer: 
     operations = tokens * (4 * size.parameters + 2 * size.trainable)
     gib = (size.parameters * size.bytes_each + states + activations + scores) / GIB
     return Stage(name, len(windows), tokens, labelled, gib=gib, operations=operations / TUNING_SHARE)
+
+
+def _inspecting(spec: Inspection, size: _Size) -> Stage:
+    """Rows that the start model reads, one way or both."""
+    tokens, both = sum(len(row.ids) for row in spec.rows), 3 if spec.backward else 1
+    # a gradient of every weight, and another to compare it with
+    gib = size.parameters * size.bytes_each * both / GIB
+    return Stage(f"inspect ({spec.name})", tokens=tokens, gib=gib, operations=2 * size.parameters * tokens * both / TUNING_SHARE)
 
 
 def _ordered(cell: Cell, rows: Sequence[Row]) -> Stage:

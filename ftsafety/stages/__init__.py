@@ -9,7 +9,10 @@ from ftsafety.stages.answering import Answer, answer, answer_together, losses
 from ftsafety.stages.editing import edit_base, repair
 from ftsafety.stages.house import House
 from ftsafety.stages.judging import judged
-from ftsafety.stages.preparing import tuning_context
+from ftsafety.stages.preparing import encoded_whole, tuning_context
 from ftsafety.stages.tuning import plan_windows, train
 
-__all__ = ["Answer", "House", "align", "answer", "answer_together", "edit_base", "judged", "losses", "plan_windows", "repair", "train", "tuning_context"]
+__all__ = [
+    "Answer", "House", "align", "answer", "answer_together", "edit_base", "encoded_whole", "judged", "losses", "plan_windows", "repair", "train",
+    "tuning_context",
+]  # fmt: skip

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+import sys
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ftsafety import engines
-from ftsafety.context import Context, Substage
-from ftsafety.errors import FtsafetyError
+from ftsafety.context import Context, Inspection, Substage
+from ftsafety.errors import ConfigError, FtsafetyError
+from ftsafety.hashing import digest_of
 from ftsafety.mitigation import Mitigation, overrides
+from ftsafety.model import Model
 from ftsafety.row import Row
 from ftsafety.settings import Decoding
 from ftsafety.stages.answering import answer
@@ -20,6 +23,9 @@ from ftsafety.stages.house import House
 from ftsafety.stages.judging import judged
 from ftsafety.stages.tuning import train
 from ftsafety.weights import Weights
+
+if TYPE_CHECKING:
+    from ftsafety.chat import Encoded
 
 
 def tuning_context(house: House, start: Weights, seed: int, mitigations: Sequence[Mitigation], wordings: dict[str, Any]) -> Context:
@@ -67,11 +73,38 @@ def _context(house: House, start: Weights, seed: int) -> Context:
         weights=weights,
         tune=substage,
         reference=_Reference(house, start),
+        encoded=lambda rows: encoded_whole(start.model, lambda: house.loader.tokenizer(start), rows),
+        inspect=partial(_inspect, house, start),
         answer=lambda prompts: [row.text for row in answer(house, start, prompts, own, label="own answers")],
         hidden=lambda prompts, depth: hidden(house, start, prompts, depth, "hidden states"),
         verdicts=lambda judge, pairs: judged(house, judge, pairs, "judging rows"),
     )
     return context
+
+
+def encoded_whole(model: Model, tokenizer: Callable[[], Any], rows: Sequence[Row]) -> list[Encoded]:
+    """Rows as a model reads them, however long they are.
+
+    Raises:
+        ConfigError: a model whose tokenizer and weights are not here.
+    """
+    from ftsafety.chat import encode
+
+    if not model.local:
+        raise ConfigError("this attack chooses its rows by the model's own weights, and they are not here; choose another attack, or a model such as model=hf.")
+    reading = tokenizer()
+    return [encode(reading, row, sys.maxsize) for row in rows]
+
+
+def _inspect(house: House, start: Weights, spec: Inspection) -> Any:
+    read = digest_of([[row.ids, row.labels] for row in spec.rows])
+    recipe = {"stage": "inspect", "engine": engines.TUNE, "start": start.digest, "rows": read, "of": spec.recipe}
+
+    def compute(folder: Path, _: Path) -> dict[str, Any]:
+        (folder / "found.json").write_text(json.dumps(spec.compute(house.loader.fresh(start).module, spec.rows)))
+        return {"rows": len(spec.rows), "tokens": sum(len(row.ids) for row in spec.rows)}
+
+    return json.loads((house.make("inspect", recipe, compute, spec.name).folder / "found.json").read_text())
 
 
 class _Reference:
