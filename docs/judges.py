@@ -40,12 +40,12 @@ def rows(found: dict[str, Any], table: Any) -> str:
 def readers_told(readers: dict[str, Any]) -> str:
     """How far those who labelled agree."""
     return (
-        f"Two readers labelled {readers['rows']} rows, all held-out ones among them, apart from each other, "
-        f"blind to weights, prompt and verdicts: kappa {kappa(readers['kappa'])}, "
-        f"the same label on {readers['same']}. The other {readers['settled']} were settled on a second look by the second reader, "
-        f"who also labelled {readers['read_once']} more training rows alone, chosen where the rules had not found a refusal; "
-        "that reader saw the first 160 to 420 characters of each answer, the first reader all of it. "
-        "Both are language models that read row by row, by the guide in [labelling.md](labelling.md); no person's label is among them.\n"
+        f"Three readers labelled {readers['rows']} rows, all held-out ones among them, apart from one another, blind to weights, prompt and verdicts: "
+        f"Krippendorff's alpha {kappa(readers['alpha'])}, on the held-out rows {kappa(readers['held_out_alpha'])}; {readers['unanimous']} labels unanimous. "
+        f"The majority's label is taken, the first reader's on the {readers['no_majority']} without one. "
+        "The third reader, who saw the first 160 to 420 characters of each answer where the others saw all of it, labelled "
+        f"{readers['read_once']} more training rows alone, chosen where the rules had not found a refusal. "
+        "All are language models that read row by row, by the guide in [labelling.md](labelling.md); no person's label is among them.\n"
     )
 
 
