@@ -1,0 +1,1 @@
+"""A plugin of a mitigation that breaks what the battery checks."""
