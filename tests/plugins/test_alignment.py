@@ -157,7 +157,7 @@ def test_several_at_once_are_repeatable_and_independent_of_the_order_typed(bench
 @pytest.mark.slow
 @pytest.mark.parametrize("options", [["booster", "vaccine", "deep_alignment"], ["rep_noise"]], ids="+".join)
 def test_two_processes_agree_with_one(tmp_path: Path, options: list[str]) -> None:
-    settings = [*ALIGNED, "align.strategy.lr=0.01", "align.tuning.optimiser=sgd"]
+    settings = [*ALIGNED, "align.strategy.lr=0.01", "+align.tuning.optimiser=sgd"]
     found = []
     for name, more in (("one", []), ("two", ["trainer=ddp"])):
         done = run(small_cell(tmp_path / name, *settings, f"mitigation=[{','.join(options)}]", *more, benchmarks=["stand_in"]))
