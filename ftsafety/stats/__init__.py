@@ -13,6 +13,7 @@ from ftsafety.stats.matched import Matched, Point, matched
 from ftsafety.stats.needed import Components, Design, best_width, components, designs
 from ftsafety.stats.null import Band, null_band
 from ftsafety.stats.rates import LEVEL, Estimate, mean, paired_mean, paired_rate, questions_needed, rate
+from ftsafety.stats.roc import roc_area, threshold_at
 from ftsafety.stats.sampled import any_of_k
 from ftsafety.stats.several import holm
 
@@ -54,5 +55,7 @@ __all__ = [
     "preserved_rate",
     "questions_needed",
     "rate",
+    "roc_area",
     "rogan_gladen",
+    "threshold_at",
 ]
