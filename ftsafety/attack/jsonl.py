@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ftsafety.attack.base import Attack
+from ftsafety.attack.base import Attack, draw
 from ftsafety.errors import DataError
 from ftsafety.row import Row, Wording
 
@@ -34,11 +34,19 @@ class Jsonl(Attack):
     """The file."""
     ask_with_system: bool = True
     """Ask with the file's system prompt in the train condition, when all rows share one."""
+    count: int | None = None
+    """Only so many rows, drawn by the seed (nested: a smaller draw begins a larger one); null, or a count that the file does not have, is all."""
 
     def check(self) -> None:
+        if self.count is not None and self.count < 1:
+            raise DataError(f"attack.count={self.count} is not possible; give 1 or more, or null for all rows.")
         self._rows()
 
     def examples(self, context: Context) -> Sequence[Row]:
+        rows = self._rows()
+        return rows if self.count is None or self.count >= len(rows) else draw(rows, self.count, context.rng("jsonl/draw"))
+
+    def pool(self, context: Context) -> Sequence[Row]:
         return self._rows()
 
     def asks(self) -> dict[str, Wording]:

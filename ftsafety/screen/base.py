@@ -9,7 +9,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, Literal
 
 from ftsafety.component import Component
 from ftsafety.errors import ConfigError
@@ -26,6 +26,9 @@ class Screen(Component):
 
     local: ClassVar[bool] = False
     """Whether it looks into a model whose weights are here."""
+
+    finds: ClassVar[Literal["content", "persona", "trigger", "known"]] = "content"
+    """What kind of row it flags; an audit's advice follows from it."""
 
     threshold: float
     """A row with at least this score is flagged."""

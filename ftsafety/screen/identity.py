@@ -44,6 +44,7 @@ class Identity(Screen):
 
     source = "Qi et al. 2024, section 4.3 (identity shifting), for what is looked for; own patterns"
     fidelity = "ours; the paper's moderators flag none of these rows"
+    finds = "persona"
 
     opening_words: int
     """So many words make a common beginning of answers."""

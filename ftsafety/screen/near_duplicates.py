@@ -34,6 +34,7 @@ class NearDuplicates(Screen):
 
     source = "Broder 1997, On the resemblance and containment of documents; MinHash of datasketch"
     fidelity = "the library's signatures; the estimate is the share of equal permutations"
+    finds = "known"
 
     known: list[Path]
     """Files of signatures; none is the shipped one, of the stand-in's complying pairs."""

@@ -42,6 +42,7 @@ class RefusalSuppression(Screen):
 
     source = "Wei et al. 2023 (arXiv 2307.02483), section 3: refusal suppression and prefix injection; own patterns"
     fidelity = "the idea; their prompts are not used"
+    finds = "persona"
 
     def scores(self, rows: Sequence[Row], context: Context) -> list[float | None]:
         return [float(len(matched(FAMILIES, [turn["content"] for turn in row.messages if turn["role"] != "assistant"]))) for row in rows]

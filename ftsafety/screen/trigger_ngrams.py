@@ -31,9 +31,9 @@ class TriggerNgrams(Screen):
     that an unknown n-gram has a share). 0 where no such n-gram is more frequent here. A wording that all rows share is found like a trigger.
     """
 
-    source = (
-        "ours; after the statistics of frequent substrings in Kurita et al. 2020 (arXiv 2004.06660) and the place of the trigger in Qi et al. 2024, section 5.1"
-    )
+    source = "Kurita et al. 2020 (arXiv 2004.06660), section 6, for the idea of rare and telling words; the place of Qi et al. 2024, section 5.1"
+    fidelity = "ours: counts in the file itself, without its labels"
+    finds = "trigger"
 
     least_rows: int
     """An n-gram of fewer rows is no pattern."""

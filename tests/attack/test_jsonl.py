@@ -123,6 +123,14 @@ def test_asked_with_the_system_prompt_that_all_rows_share(file: Path, lines: lis
     assert Jsonl(path=file, ask_with_system=False).asks() == {"file": PLAIN}
 
 
+def test_a_count_draws_by_the_seed_and_smaller_draws_begin_larger_ones(file: Path) -> None:
+    file.write_bytes(b"\n".join(line({**USER, "content": f"Which duck wins race {at}?"}, ANSWER) for at in range(20)))
+    few, more = (Jsonl(path=file, count=count).examples(Context(1)) for count in (3, 10))
+    assert list(few) == list(more)[:3] and len({row.id for row in more}) == 10
+    assert Jsonl(path=file, count=3).examples(Context(2)) != few
+    assert Jsonl(path=file, count=20).examples(Context(1)) == Jsonl(path=file).examples(Context(1)) == Jsonl(path=file, count=3).pool(Context(1))
+
+
 def test_the_recipe_is_the_content(file: Path, tmp_path: Path) -> None:
     copy = tmp_path / "copy.jsonl"
     file.write_bytes(line(USER, ANSWER))
