@@ -5,6 +5,8 @@ outlives it: the same command goes on with the jobs that were not finished. It t
 
   model=NAME strategy=NAME tuning.KEY=VALUE trainer=NAME   what it serves, and how it tunes
   mitigation=[safety_mixing,system_prompt]                 its defenses, the same as a run's: what they do to rows, training, questions and answers
+  screen=[identity,judge] screening.KEY=VALUE              what reads uploads, and what becomes of what it flags: refused above a share, or rows left out
+  release.max_increase=0.1                                 ask tuned models the policy's development questions, and serve none that breaks the limit
   port=8008 host=127.0.0.1   where it listens; port=0 is any that is free
   folder=DIR                 where files, jobs and events are kept; left out, beside the store
   paths.store=DIR            the store of tuned weights, the same as for runs

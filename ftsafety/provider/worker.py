@@ -26,6 +26,8 @@ from ftsafety.provider.examples import examples
 from ftsafety.provider.files import place_of
 from ftsafety.provider.jobs import tell
 from ftsafety.provider.models import as_layers, weights_of
+from ftsafety.provider.release import Withheld, release
+from ftsafety.provider.screening import screened_rows
 from ftsafety.provider.settings import Provider
 from ftsafety.row import Wording
 
@@ -73,6 +75,8 @@ def _claimed(provider: Provider, database: Database, id: str) -> bool:
             pass
         except DataError as error:
             _fail(database, id, "invalid_training_file", str(error))
+        except Withheld as error:
+            _fail(database, id, "model_withheld", str(error))
         except JobError as error:
             _fail(database, id, "server_error", str(error))
         except Exception as error:
@@ -106,19 +110,21 @@ def _do(provider: Provider, database: Database, job: Job) -> None:
     house = House.at(provider.store, ranks=Ranks(provider.trainer))
     base = _base(provider, database, job)
     start = weights_of(provider, house.loader, base)
-    rows = examples(place_of(provider.folder, job.training_file), provider.limits.examples)
-    tuning, strategy = _settings(provider, job, len(rows))
-    _check_tokens(house.loader.tokenizer(start), rows, tuning, provider.limits.training_tokens)
-    _begin(database, job, tuning)
-    mitigations = in_order(provider.mitigations)
+    rows: Sequence[Row] = examples(place_of(provider.folder, job.training_file), provider.limits.examples)
     # a defense that speaks as the customer's questions do knows their system prompts from the rows
     systems = {next((message["content"] for message in row.messages if message["role"] == "system"), None) for row in rows}
     wordings = {f"upload {at}": Wording(system) for at, system in enumerate(sorted(systems, key=str))}
+    _check_tokens(house.loader.tokenizer(start), rows, _settings(provider, job, len(rows))[0], provider.limits.training_tokens)
+    rows = screened_rows(provider, house, job.id, rows, wordings)
+    tuning, strategy = _settings(provider, job, len(rows))
+    _begin(database, job, tuning)
+    mitigations = in_order(provider.mitigations)
     context = tuning_context(house, start, job.seed, mitigations, wordings)
     house.notebook = Diary(database, job.id, lambda: context.total_steps)
     edited = edit_base(house, start, mitigations, context)
     tuned = edited.plus(train(house, "tune", edited, rows, strategy, tuning, mitigations, context))
     weights = repair(house, tuned, mitigations, context)
+    release(provider, house, job.id, weights, rows, mitigations, context)
     [done] = [stage for stage in house.stages if stage["stage"] == "tune"]
     refer(house.store, provider.folder, job.id, job.seed, ())
     _succeed(provider, database, job, as_layers(weights), int(done["tokens"]))
