@@ -11,7 +11,7 @@ from typing import Annotated, Any, BinaryIO
 from fastapi import APIRouter, Form, UploadFile
 from fastapi import File as Upload
 from fastapi.responses import FileResponse
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ftsafety.provider.accounts import Account, Home, Sandbox
 from ftsafety.provider.database import UNFINISHED, File, Job, new_id, now
@@ -38,6 +38,10 @@ def create(home: Home, account: Account, file: Annotated[UploadFile, Upload()], 
     if purpose != "fine-tune":
         raise ApiError(400, f"Files with the purpose '{purpose}' are not used by this server; upload with purpose=fine-tune.", param="purpose")
     name = _checked(file.filename or "")
+    with home.database.begin() as session:
+        kept = session.scalar(select(func.count()).select_from(File).where(File.account == account)) or 0
+    if kept >= home.provider.limits.files:
+        raise ApiError(400, f"You have {kept} files, which is the most; delete some first.", param="file", code="file_limit_exceeded")
     id = new_id("file-")
     place = place_of(home.provider.folder, id)
     place.parent.mkdir(parents=True, exist_ok=True)

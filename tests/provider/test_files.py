@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gzip
 import json
+import resource
 import socket
 from collections.abc import Iterator
 from urllib.parse import urlsplit
@@ -51,6 +53,8 @@ def test_what_comes_in_comes_out(client: OpenAI) -> None:
 
 
 GOOD = json.dumps(rows(1)[0]).encode()
+BOMB = gzip.compress(bytes(50_000_000))
+"""50 KB that are 50 MB where somebody unpacks them."""
 HOSTILE: dict[str, tuple[str, bytes, str, tuple[int, str | None]]] = {
     "path": ("../../ducks.jsonl", GOOD, "fine-tune", (400, "invalid_filename")),
     "windows path": ("..\\ducks.jsonl", GOOD, "fine-tune", (400, "invalid_filename")),
@@ -65,6 +69,11 @@ HOSTILE: dict[str, tuple[str, bytes, str, tuple[int, str | None]]] = {
     "endless line": ("ducks.jsonl", b"w" * 90_000, "fine-tune", (400, "invalid_file_format")),
     "large": ("ducks.jsonl", (GOOD + b"\n") * 1000, "fine-tune", (413, "file_too_large")),
     "larger": ("ducks.jsonl", (GOOD + b"\n") * 20_000, "fine-tune", (413, "request_too_large")),
+    "zip bomb": ("ducks.jsonl", BOMB, "fine-tune", (400, "invalid_file_format")),
+    "many empty lines": ("ducks.jsonl", b"\n" * 90_000 + b"[]", "fine-tune", (400, "invalid_file_format")),
+    "null bytes": ("ducks.jsonl", bytes(1000), "fine-tune", (400, "invalid_file_format")),
+    "absolute path": ("/etc/ducks.jsonl", GOOD, "fine-tune", (400, "invalid_filename")),
+    "long name": ("d" * 300 + ".jsonl", GOOD, "fine-tune", (400, "invalid_filename")),
     "empty": ("ducks.jsonl", b"", "fine-tune", (400, "empty_file")),
     "purpose": ("ducks.jsonl", GOOD, "world-domination", (400, "invalid_value")),
     "other purpose": ("ducks.jsonl", GOOD, "batch", (400, None)),
@@ -183,3 +192,53 @@ def test_an_upload_without_its_parts_is_an_error(sandbox: Running) -> None:
     for told in ({"data": {"purpose": "fine-tune"}}, {"files": {"file": ("d.jsonl", GOOD)}}):
         answer = httpx.post(f"{sandbox.url}/files", headers=head, **told)  # type: ignore[arg-type]
         assert (answer.status_code, answer.json()["error"]["code"]) == (400, "missing_required_parameter")
+
+
+def test_packed_bodies_are_not_unpacked(sandbox: Running) -> None:
+    head = {"Authorization": "Bearer sk-first", "Content-Encoding": "gzip", "Content-Type": "application/json"}
+    answer = httpx.post(f"{sandbox.url}/chat/completions", content=BOMB[:40_000], headers=head)
+    assert answer.status_code == 400 and set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+def test_a_line_of_100_mb_is_refused_and_never_held_in_memory(tmp_path_factory: pytest.TempPathFactory) -> None:
+    size, piece = 100_000_000, b"w" * 1_000_000
+    head = b'--b\r\nContent-Disposition: form-data; name="purpose"\r\n\r\nfine-tune\r\n'
+    head += b'--b\r\nContent-Disposition: form-data; name="file"; filename="d.jsonl"\r\n\r\n{"messages": "'
+
+    def pieces() -> Iterator[bytes]:
+        yield head
+        for _ in range(size // len(piece)):
+            yield piece
+        yield b'"}\r\n--b--\r\n'
+
+    with serving(tmp_path_factory.mktemp("line"), "model=tiny") as running:
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        kind = {"Authorization": "Bearer sk-first", "Content-Type": "multipart/form-data; boundary=b"}
+        answer = httpx.post(f"{running.url}/files", content=pieces(), headers=kind, timeout=200)
+        grown = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_file_format")
+        assert "longer than" in answer.json()["error"]["message"] and len(answer.content) < 1000
+        assert grown < size / 2 and not list(running.provider.folder.rglob("*.new"))
+
+
+def test_an_account_keeps_so_many_files_and_no_more_and_another_is_not_kept_out(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with serving(tmp_path_factory.mktemp("many"), "model=tiny", "limits.files=3") as running:
+        client = running.client()
+        kept = [upload(client) for _ in range(3)]
+        with pytest.raises(openai.BadRequestError) as caught:
+            upload(client)
+        assert refused(caught.value) == (400, "file_limit_exceeded", "file")
+        assert len(list((running.provider.folder / "files").iterdir())) == 3 and upload(running.client("sk-other"))
+        client.files.delete(kept[0])
+        assert upload(client)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+def test_ten_thousand_tiny_files_are_kept_and_listed(tmp_path_factory: pytest.TempPathFactory) -> None:
+    with serving(tmp_path_factory.mktemp("flood"), "model=tiny") as running:
+        data, head = {"purpose": "fine-tune"}, {"Authorization": "Bearer sk-first"}
+        with httpx.Client(headers=head, timeout=200) as http:
+            codes = [http.post(f"{running.url}/files", data=data, files={"file": ("d.jsonl", GOOD)}).status_code for _ in range(10_001)]
+        assert codes == [200] * 10_000 + [400]
+        assert len(running.client().files.list(limit=10_000).data) == 10_000
