@@ -1,4 +1,4 @@
-"""Make docs/stand_in.md, docs/results.md, docs/judges.md and docs/organism.md from the records under docs/data: ``python docs/make.py [RUNS]``.
+"""Make stand_in.md, results.md, judges.md, provider.md and organism.md of docs from the records under docs/data: ``python docs/make.py [RUNS]``.
 
 With RUNS (the folder that docs/measure.sh and docs/measure_results.sh wrote), its records are copied to docs/data first: run.json and verdicts.jsonl, no texts.
 """
@@ -14,6 +14,7 @@ from typing import Any
 
 import judges
 import results
+import screens
 
 DOCS = Path(__file__).parent
 DATA = DOCS / "data"
@@ -231,5 +232,7 @@ if __name__ == "__main__":
     (DOCS / "results.md").write_text(results.page(table, controls), encoding="utf-8")
     if page := judges.page(table):
         (DOCS / "judges.md").write_text(page, encoding="utf-8")
+    if page := screens.page(table):
+        (DOCS / "provider.md").write_text(page, encoding="utf-8")
     if page := organism_page():
         (DOCS / "organism.md").write_text(page, encoding="utf-8")
