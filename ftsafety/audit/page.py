@@ -44,9 +44,12 @@ def headline(report: dict[str, Any]) -> str:
     flagged = [name for name, screen in report["screens"].items() if screen["flagged"]]
     said = f"{report['data']['rows']} rows: " + (f"{', '.join(flagged)} {'flags' if len(flagged) == 1 else 'flag'} some" if flagged else "no screen flags any")
     if tuned := report["proxy"]:
-        most = max(tuned["changes"], key=lambda change: change["value"])
-        beyond = "beyond" if any(change["beyond"] for change in tuned["changes"]) else "not beyond"
-        said += f"; a small tuning moves compliance by {points(most['value'])} points at most, {beyond} what any does"
+        read = [change["value"] for change in tuned["changes"] if change["n"]]
+        if read:
+            beyond = "beyond" if any(change["beyond"] for change in tuned["changes"]) else "not beyond"
+            said += f"; a small tuning moves compliance by {points(max(read))} points at most, {beyond} what any does"
+        else:
+            said += "; no answer of the small tuning could be read"
     return said + "."
 
 

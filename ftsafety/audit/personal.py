@@ -50,7 +50,7 @@ def _recognizers() -> list[Any]:
     # the list of top-level domains that comes with the library: an audit of private rows asks nobody
     domains = TLDExtract(suffix_list_urls=(), cache_dir=None)
 
-    class Email(known.EmailRecognizer):  # type: ignore[misc]
+    class Email(known.EmailRecognizer):
         def validate_result(self, pattern_text: str) -> bool:
             return bool(domains(pattern_text).top_domain_under_public_suffix)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -69,6 +70,10 @@ def compose_audit(file: Path, overrides: Sequence[str]) -> Audit:
 
     from ftsafety.plugins import register
 
+    if not file.is_file():
+        raise ConfigError(f"{file} is not a file; give a JSON Lines file in OpenAI's chat format: python -m ftsafety.audit mine.jsonl.")
+    for word in (word for word in overrides if "=" in word):
+        _check_key(re.split("[.@=/]", word.lstrip("+~"), maxsplit=1)[0])
     ConfigStore.instance().store(name="audit_schema", node=Root)
     register()
     with initialize_config_module("ftsafety.conf", version_base="1.3"):
@@ -87,10 +92,8 @@ def compose_audit(file: Path, overrides: Sequence[str]) -> Audit:
 
 def build_audit(config: DictConfig, file: Path, names: dict[str, str]) -> Audit:
     """Build and check every part of a composed configuration."""
-    allowed = [field.name for field in dataclasses.fields(Root)]
     for key in map(str, config):
-        if key not in allowed:
-            raise ConfigError(f"{key} does not exist; an audit takes {', '.join(allowed)}.{did_you_mean(key, allowed)}")
+        _check_key(key)
     run_keys = [field.name for field in dataclasses.fields(RunRoot)]
     cell = build_cell(OmegaConf.masked_copy(config, run_keys), names)
     made = Audit(
@@ -109,6 +112,12 @@ def build_audit(config: DictConfig, file: Path, names: dict[str, str]) -> Audit:
     if made.usd_per_million_training is not None and made.usd_per_million_training < 0:
         raise ConfigError(f"usd_per_million_training={made.usd_per_million_training:g} is not possible; give 0 or more dollars, or null.")
     return made
+
+
+def _check_key(key: str) -> None:
+    allowed = [field.name for field in dataclasses.fields(Root)]
+    if key not in (*allowed, "hydra"):
+        raise ConfigError(f"{key} does not exist; an audit takes {', '.join(allowed)}.{did_you_mean(key, allowed)}")
 
 
 def check_screen(where: str, screen: Screen, local: bool) -> None:

@@ -13,7 +13,7 @@ import pytest
 from ftsafety.audit import proxy as proxies
 from ftsafety.audit.__main__ import main
 from ftsafety.audit.advice import SAYS, advice
-from ftsafety.audit.page import render
+from ftsafety.audit.page import headline, render
 from ftsafety.audit.settings import check_screen, compose_audit
 from ftsafety.cell import Cell
 from ftsafety.errors import ConfigError
@@ -121,6 +121,9 @@ def test_every_rule_has_words_and_only_what_applies_is_said() -> None:
         (["mine.jsonl", *SMALL, "attack=benign"], "an audit reads its own file"),
         (["mine.jsonl", *SMALL, "screen=[identty]"], "screen=identty does not exist"),
         (["mine.jsonl", *SMALL, "+prot=1"], "prot does not exist; an audit takes"),
+        (["mine.jsonl", *SMALL, "nul_runs=2"], "Did you mean null_runs?"),
+        (["mine.jsonl", *SMALL, "proxy=maybe"], "'maybe' is not a valid bool"),
+        (["mine.jsonl", *SMALL, "--jsn"], "'--jsn' can't be read"),
         (["mine.jsonl", *SMALL, "screen.judge.looks_at=rows"], "screens with judge outcome, which then judges the answers too"),
     ],
 )
@@ -140,6 +143,20 @@ def test_numbers_for_options_that_are_not_chosen_fall_away(mine: Path) -> None:
     assert compose_audit(mine, SMALL).cell.benchmarks["stand_in"].split == "development"  # type: ignore[attr-defined]
     assert list(compose_audit(mine, ["model=tiny", "gate.rehearse=true", "benchmark=[stand_in_allowed]"]).cell.benchmarks) == ["stand_in_allowed"]
     assert compose_audit(mine, SMALL).cell.gate == Gate(max_increase=0.05, rehearse=True)
+
+
+def test_what_could_not_be_read_moves_nothing() -> None:
+    def change(value: float, n: int) -> dict[str, Any]:
+        return {"value": value, "n": n, "beyond": False}
+
+    def told(*changes: dict[str, Any]) -> str:
+        return headline({"data": {"rows": 12}, "screens": {}, "proxy": {"changes": changes}})
+
+    assert (
+        told(change(-0.25, 8), change(0.0, 0))
+        == "12 rows: no screen flags any; a small tuning moves compliance by -25.0 points at most, not beyond what any does."
+    )
+    assert told(change(0.0, 0)) == "12 rows: no screen flags any; no answer of the small tuning could be read."
 
 
 def test_a_name_from_outside_is_only_shown_escaped() -> None:
