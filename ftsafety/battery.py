@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from ftsafety import stand_in
+from ftsafety.align.sft import Sft
 from ftsafety.card.asking import setting
 from ftsafety.card.defense import class_of
 from ftsafety.cell import Cell, lacking
@@ -22,6 +24,7 @@ from ftsafety.context import Context
 from ftsafety.mitigation import Mitigation
 from ftsafety.mitigation.base import TRAINING_HOOKS
 from ftsafety.record import Run
+from ftsafety.row import PLAIN, Row
 from ftsafety.run import run
 from ftsafety.store.publish import no_fault, set_fault
 from ftsafety.testing import small_cell
@@ -33,6 +36,22 @@ SETTINGS = (
     "tuning.share_prefix=false", "tuning.checkpoint_seconds=0",
 )  # fmt: skip
 """Four steps of five rows each. Without the shared prefix, which some mitigations do without, so that the last bits are theirs alone."""
+
+
+ALIGNING = (
+    "align=sft", "++align.tuning.optimiser=sgd", "++align.tuning.batch_size=3", "++align.tuning.epochs=1", "++align.tuning.schedule=constant",
+    "++align.tuning.warmup_steps=0", "++align.tuning.clip=null", "++align.tuning.share_prefix=false", "++align.tuning.checkpoint_seconds=0",
+)  # fmt: skip
+"""The same of the alignment stage, for a mitigation that acts there."""
+
+
+@dataclass
+class Few(Sft):
+    """A short alignment: six refusals and six answers, none of which a model has to give first."""
+
+    def rows(self, context: Context) -> Sequence[Row]:
+        found = {role: [row for row in stand_in.load(role) if "answer" in row][:6] for role in ("refused", "answered")}
+        return [PLAIN.row(row["id"], row["question"], row["answer"], role) for role, rows in found.items() for row in rows]
 
 
 @dataclass
@@ -48,11 +67,13 @@ class Trial:
     def cell(self, *overrides: str, on: bool = True, place: str = "") -> Cell:
         """The small cell with the mitigation, or the same without it. Each has a store of its own unless ``place`` names one."""
         self.runs += 1
+        own = [f"mitigation=[{self.option}]", *self.cls.tiny, *self.more] if on else self._elsewhere
+        aligning = ALIGNING if self.cls.stage == "align" else ()
         folder = self.folder / (place or str(self.runs))
-        if not on:
-            return small_cell(folder, f"strategy={self.strategy}", *SETTINGS, *self._elsewhere, *overrides, benchmarks=["stand_in"])
-        chosen = [f"mitigation=[{self.option}]", *self.cls.tiny]
-        return small_cell(folder, f"strategy={self.strategy}", *SETTINGS, *chosen, *self.more, *overrides, benchmarks=["stand_in"])
+        cell = small_cell(folder, f"strategy={self.strategy}", *SETTINGS, *aligning, *own, *overrides, benchmarks=["stand_in"])
+        if cell.align is None:
+            return cell
+        return dataclasses.replace(cell, align=Few(**{**vars(cell.align), "strategy": cell.strategy}))
 
     @property
     def _elsewhere(self) -> list[str]:
@@ -91,6 +112,13 @@ class Watch(Mitigation):
         self.moved = [name for name, tensor in self.seen.items() if not now[name].detach().equal(tensor)]
 
 
+@dataclass
+class WatchAligning(Watch):
+    """The same in the alignment stage."""
+
+    stage = "align"
+
+
 class Killed(BaseException):
     """A process that was killed."""
 
@@ -115,7 +143,7 @@ def on_changes_something(trial: Trial) -> None:
 
 def frozen_stays_frozen(trial: Trial) -> None:
     """No parameter moves that is not trained."""
-    cell, watch = trial.cell(), Watch()
+    cell, watch = trial.cell(), WatchAligning() if trial.cls.stage == "align" else Watch()
     run(dataclasses.replace(cell, mitigations={**cell.mitigations, "watch": watch}))
     _require(bool(watch.seen) or trial.strategy == "full", f"{trial.option} under {trial.strategy} freezes nothing, so this is no test.")
     _require(not watch.moved, f"{trial.option} moves what is frozen: {', '.join(watch.moved[:3])}.")
@@ -123,8 +151,11 @@ def frozen_stays_frozen(trial: Trial) -> None:
 
 def cutting_a_step_changes_nothing(trial: Trial) -> None:
     """Rows of a step in one micro-batch or in several."""
-    if trial.cls.decomposes:
-        _near(trial, tuned(trial, "tuning.micro_batch=5"), tuned(trial, "tuning.micro_batch=2"), "cut into micro-batches of 2")
+    if not trial.cls.decomposes:
+        return
+    place = "++align." if trial.cls.stage == "align" else ""
+    whole, parts = (tuned(trial, f"{place}tuning.micro_batch={rows}") for rows in (5, 2))
+    _near(trial, whole, parts, "cut into micro-batches of 2")
 
 
 def a_killed_tuning_goes_on_exactly(trial: Trial) -> None:
@@ -149,7 +180,7 @@ def a_killed_tuning_goes_on_exactly(trial: Trial) -> None:
 
 
 def two_processes_agree_with_one(trial: Trial) -> None:
-    """On two processes, each of which sees a part of a step's rows; takes half a minute."""
+    """On two processes, each of which sees a part of a step's rows; takes half a minute. Not for the alignment stage: helpers build their own cell."""
     _near(trial, tuned(trial), tuned(trial, "trainer=ddp"), "on two processes")
 
 
@@ -162,8 +193,8 @@ def tuned(trial: Trial, *overrides: str, place: str = "") -> dict[str, Any]:
     from safetensors.torch import load_file
 
     cell = trial.cell(*overrides, place=place)
-    key = next(stage["key"] for stage in run(cell).data["stages"] if stage["stage"] == "tune")
-    return load_file(Path(str(cell.paths.store)) / "tune" / key / "weights.safetensors")
+    key = next(stage["key"] for stage in run(cell).data["stages"] if stage["stage"] == trial.cls.stage)
+    return load_file(Path(str(cell.paths.store)) / trial.cls.stage / key / "weights.safetensors")
 
 
 def _near(trial: Trial, one: dict[str, Any], other: dict[str, Any], how: str) -> None:

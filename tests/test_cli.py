@@ -93,7 +93,7 @@ def test_every_option_says_what_it_is() -> None:
     assert [f"{option.group}={option.name}" for option in found if not option.line.strip()] == []
 
 
-ATTACKS = ", ".join(sorted(file.stem for file in (Path(__file__).resolve().parents[1] / "conf" / "attack").glob("*.yaml")))
+ATTACKS = ", ".join(option.name for option in options() if option.group == "attack")
 
 SENTENCES = {
     "strategy.lr=abc": "strategy.lr=abc is not possible; it takes a number.",

@@ -17,7 +17,7 @@ from ftsafety.cell import Cell
 from ftsafety.errors import FtsafetyError
 from ftsafety.gate import Outcome as Gate
 from ftsafety.ledger import overview
-from ftsafety.record import Run
+from ftsafety.record import FORMAT, NEEDED, Run
 from tests.conftest import REPO, Command
 from tests.helpers import small
 
@@ -43,7 +43,7 @@ class Landscape:
         usual = {"benchmark": "stand_in", "condition": "train", "judge": "outcome", "n": 9}
         value = {**usual, "metric": "compliance_rate", "weights": "tuned", "value": height - (0.1 if split == "sealed" else 0)}
         rise = {**usual, "metric": "utility_loss", "condition": "plain", "value": height**2}
-        record = Run(folder, {"cell": cell.id, "results": [value], "differences": [rise]})
+        record = Run(folder, {**{key: {} for key in NEEDED}, "ftsafety": FORMAT, "cell": cell.id, "results": [value], "differences": [rise]})
         record.save("")
         record.finish()
         return record

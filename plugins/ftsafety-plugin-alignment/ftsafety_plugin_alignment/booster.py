@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety_plugin_alignment.harmful_rows import HarmfulRows, cut_like
@@ -28,6 +28,7 @@ class Booster(HarmfulRows):
 
     source = "Huang et al. 2025 (arXiv 2409.01586); github.com/git-disl/Booster at 6421918, trainer.py, BoosterAlignmentTrainer"
     fidelity = "the code's three passes and numbers, per optimiser step, restored exactly; harmful rows are the stand-in's, drawn with replacement"
+    off: ClassVar[Mapping[str, Any]] = {"weight": 0.0}
     order = 45
     exclusive = True
     needs = frozenset({"gradients"})

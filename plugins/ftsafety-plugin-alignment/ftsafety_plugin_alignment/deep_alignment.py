@@ -10,7 +10,7 @@ import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety.errors import ConfigError
 from ftsafety.mitigation import Mitigation
@@ -34,6 +34,7 @@ class DeepAlignment(Sourced, Mitigation):
 
     source = "Qi et al. 2025 (arXiv 2406.05946), section 3; github.com/Unispac/shallow-vs-deep-alignment at fb1749e, gen_safety_augmentation_batch"
     fidelity = "how often and how many tokens as in the code; of the stage's own refusals, after the start model's own answers, unless triplets are given"
+    off: ClassVar[Mapping[str, Any]] = {"p": 0.0}
     order = 20
     stage = "align"
 

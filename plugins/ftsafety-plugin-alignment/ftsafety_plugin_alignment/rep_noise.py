@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from ftsafety import stand_in
 from ftsafety.errors import ConfigError, DataError
@@ -34,6 +34,7 @@ class RepNoise(HarmfulRows):
 
     source = "Rosati et al. 2024 (arXiv 2405.14577); github.com/domenicrosati/representation-noising at 03689ff, representation_noising/loss.py"
     fidelity = "the code's three terms and numbers; the safe term is the alignment stage's own loss, pads and prompts carry neither noise nor loss"
+    off: ClassVar[Mapping[str, Any]] = {"alpha": 0.0, "beta": 0.0}
     order = 45
     exclusive = True
     needs = frozenset({"gradients", "activations", "logits"})
@@ -47,7 +48,7 @@ class RepNoise(HarmfulRows):
     """Of this step: the window's first micro-batch, the harmful rows, their mask, and the number of micro-batches."""
 
     @property
-    def off(self) -> bool:
+    def idle(self) -> bool:
         """Whether nothing is added."""
         return not self.alpha and not self.beta
 
@@ -60,7 +61,7 @@ class RepNoise(HarmfulRows):
             self._refusals([])
 
     def streams(self, context: Context) -> dict[str, Sequence[Row]]:
-        if self.off:
+        if self.idle:
             return {}
         common = [row["answer"] for row in stand_in.load("common_refusals")]
         harmful = self.harmful()
@@ -81,7 +82,7 @@ class RepNoise(HarmfulRows):
     def gradient(self, inner: Inner, model: Any, window: Window, context: Context) -> float:
         from ftsafety.tune import collate
 
-        if self.off:
+        if self.idle:
             return inner(model, window)
         harmful = context.draw(HARMFUL, self.rows)
         refused = {row.id: row for row in context.streams()[REFUSED]}

@@ -28,6 +28,7 @@ class Vaccine(Mitigation):
 
     source = "Huang et al. 2024 (arXiv 2402.01109); github.com/git-disl/Vaccine at 8937f68, trainer.py, VaccineTrainer"
     fidelity = "the code's two passes, one norm over layers, rows and positions of the whole step; equal dropout in both passes"
+    off: ClassVar[Mapping[str, Any]] = {"rho": 0.0}
     order = 50
     stage: ClassVar[Literal["align", "tune"]] = "align"
     needs = frozenset({"gradients", "activations"})

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from ftsafety.errors import ConfigError
 from ftsafety.progress import say
@@ -32,6 +32,9 @@ class Antidote(CompliantRows, WeightEdit):
 
     source = "Huang et al. 2025 (arXiv 2408.09600); github.com/git-disl/Antidote at 26e2ade, utils.py, prune_wanda_outlier, and train.py"
     fidelity = "score, count per row and what is edited as in the code; harmful rows are the stand-in's; the random control draws per row"
+    off: ClassVar[Mapping[str, Any]] = {"dense_ratio": 0.0}
+    control: ClassVar[Mapping[str, Any]] = {"choose": "random"}
+    tiny: ClassVar[Sequence[str]] = ("mitigation.antidote.count=4",)
     order = 82
 
     dense_ratio: float
